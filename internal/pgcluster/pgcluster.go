@@ -1,0 +1,2 @@
+// Package pgcluster finds the PostgreSQL server of this machine.
+package pgcluster
