@@ -1,0 +1,245 @@
+package mail
+
+import (
+	"encoding/base64"
+	"mime"
+	"strings"
+	"unicode/utf8"
+)
+
+// DecodeHeader turns the value of an unstructured field into text: encoded
+// words are decoded (RFC 2047), also where writers broke its rules, and line
+// ends and control characters become spaces. Neighbouring words in one charset
+// are joined before the charset is applied, for those who cut characters in two.
+func DecodeHeader(s string) string {
+	if !strings.Contains(s, "=?") {
+		return cleanLine(s)
+	}
+	var out strings.Builder
+	var run []byte // bytes of the encoded words in a row
+	charset := ""
+	flush := func() {
+		if len(run) > 0 {
+			out.WriteString(decodeCharset(run, charset))
+			run = run[:0]
+		}
+	}
+	after := false // an encoded word came before, and only white space since
+	gap := 0
+	for i := 0; i < len(s); {
+		if s[i] == '=' && i+1 < len(s) && s[i+1] == '?' {
+			if cs, data, n, ok := encodedWord(s[i:]); ok {
+				if after && !strings.EqualFold(cs, charset) {
+					flush()
+				}
+				charset = cs
+				run = append(run, data...)
+				i += n
+				gap = i
+				after = true
+				continue
+			}
+		}
+		if after {
+			if c := s[i]; c == ' ' || c == '\t' || c == '\r' || c == '\n' {
+				i++
+				continue
+			}
+			flush()
+			after = false
+			out.WriteString(s[gap:i])
+		}
+		out.WriteByte(s[i])
+		i++
+	}
+	flush()
+	return strings.TrimSpace(cleanLine(out.String()))
+}
+
+// encodedWord reads the encoded word at the beginning of s, which starts with
+// "=?", and gives its bytes before the charset is applied and its length.
+func encodedWord(s string) (charset string, data []byte, n int, ok bool) {
+	const longest = 8 << 10 // RFC 2047 says 75; nobody listens
+	body := s[2:min(len(s), longest)]
+	charset, rest, found := strings.Cut(body, "?")
+	if !found || charset == "" || len(rest) < 3 || rest[1] != '?' {
+		return "", nil, 0, false
+	}
+	charset, _, _ = strings.Cut(charset, "*") // RFC 2231 section 5: a language
+	if !isToken(charset) {
+		return "", nil, 0, false
+	}
+	enc := rest[0]
+	text := rest[2:]
+	end := strings.Index(text, "?=")
+	if end < 0 {
+		return "", nil, 0, false
+	}
+	if end == 0 && strings.HasPrefix(text, "?==") && (enc == 'q' || enc == 'Q') {
+		end = 0
+	}
+	n = len(s[:2]) + len(body) - len(text) + end + 2
+	text = text[:end]
+	switch enc {
+	case 'q', 'Q':
+		data = decodeQ(text)
+	case 'b', 'B':
+		data = decodeB(text)
+	default:
+		return "", nil, 0, false
+	}
+	return charset, data, n, true
+}
+
+func decodeQ(s string) []byte {
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '_':
+			out = append(out, ' ')
+		case c == '=' && i+2 < len(s):
+			h, ok1 := hexDigit(s[i+1])
+			l, ok2 := hexDigit(s[i+2])
+			if ok1 && ok2 {
+				out = append(out, h<<4|l)
+				i += 2
+			} else {
+				out = append(out, c)
+			}
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func decodeB(s string) []byte {
+	clean := make([]byte, 0, len(s))
+	for i := range len(s) {
+		if base64Value[s[i]] < 64 {
+			clean = append(clean, s[i])
+		}
+	}
+	if len(clean)%4 == 1 {
+		clean = clean[:len(clean)-1]
+	}
+	out := make([]byte, len(clean)/4*3+2)
+	n, _ := base64.RawStdEncoding.Decode(out, clean)
+	return out[:n]
+}
+
+// EncodeWord makes s fit for a place in a header that wants ASCII: unchanged
+// when it is, otherwise as encoded words in UTF-8, separated by single spaces.
+func EncodeWord(s string) string {
+	s = cleanLine(s)
+	ascii := !strings.Contains(s, "=?")
+	for i := 0; i < len(s) && ascii; i++ {
+		ascii = s[i] >= ' ' && s[i] < 0x7f
+	}
+	if ascii {
+		return s
+	}
+	enc := mime.QEncoding
+	if q := qLength(s); q > (utf8.RuneCountInString(s)+len(s))/2*3/2 {
+		enc = mime.BEncoding
+	}
+	return strings.ReplaceAll(enc.Encode("utf-8", s), "\r\n ", " ")
+}
+
+// qLength is the length of s in the Q encoding.
+func qLength(s string) int {
+	n := 0
+	for i := range len(s) {
+		if c := s[i]; c > ' ' && c < 0x7f && c != '=' && c != '?' && c != '_' || c == ' ' {
+			n++
+		} else {
+			n += 3
+		}
+	}
+	return n
+}
+
+// EncodeHeader makes one whole header field, with its line end, from a name
+// and text in UTF-8: encoded where needed (RFC 2047) and folded at 78 columns
+// where there is white space to fold at.
+func EncodeHeader(name, text string) string {
+	return FoldHeader(name, EncodeWord(text))
+}
+
+// FoldHeader writes a field whose value is already in its encoded form, folded
+// at 78 columns (RFC 5322 section 2.2.3).
+func FoldHeader(name, value string) string {
+	var b strings.Builder
+	b.WriteString(name)
+	b.WriteByte(':')
+	col := len(name) + 1
+	value = cleanLine(value)
+	for len(value) > 0 {
+		// The next word with the white space before it.
+		n := 0
+		for n < len(value) && value[n] == ' ' {
+			n++
+		}
+		for n < len(value) && value[n] != ' ' {
+			n++
+		}
+		word := value[:n]
+		value = value[n:]
+		if word[0] != ' ' {
+			word = " " + word
+		}
+		if strings.TrimLeft(word, " ") == "" {
+			break // trailing white space
+		}
+		if col+len(word) > 78 && col > len(name)+1 {
+			b.WriteString("\r\n")
+			col = 0
+		}
+		b.WriteString(word)
+		col += len(word)
+	}
+	b.WriteString("\r\n")
+	return b.String()
+}
+
+// FormatAddress is a in the form that a header wants: ASCII except for an
+// address that is itself internationalised.
+func FormatAddress(a Address) string {
+	name := a.Name
+	if a.IsGroupStart() {
+		name = a.Mailbox
+	}
+	if enc := EncodeWord(name); enc != name {
+		name = enc
+	} else {
+		name = quotePhrase(name)
+	}
+	switch {
+	case a.IsGroupStart():
+		return name + ":"
+	case a.IsGroupEnd():
+		return ";"
+	case a.Name == "":
+		return a.Addr()
+	}
+	return name + " <" + a.Addr() + ">"
+}
+
+// FormatAddresses is a whole list in the form that a header wants.
+func FormatAddresses(list []Address) string {
+	var b strings.Builder
+	comma := false
+	for _, a := range list {
+		switch {
+		case a.IsGroupEnd():
+			comma = true
+		case comma:
+			b.WriteString(", ")
+		case b.Len() > 0:
+			b.WriteByte(' ')
+		}
+		b.WriteString(FormatAddress(a))
+		comma = !a.IsGroupStart()
+	}
+	return b.String()
+}
