@@ -100,13 +100,41 @@ var base64Value = func() (t [256]byte) {
 // base64Decoder skips what is not of the alphabet, and stops at the padding,
 // after which there are at most footers of mailing lists.
 type base64Decoder struct {
-	bits uint32
-	n    int
-	end  bool
+	bits    uint32
+	n       int
+	end     bool
+	begun   bool
+	literal bool // this is no base64 at all
+}
+
+// notBase64 says whether the beginning of a body can be no base64, because of
+// many characters of other kinds. Such text was sent without being encoded.
+func notBase64(in []byte) bool {
+	in = in[:min(len(in), 512)]
+	good, bad := 0, 0
+	for _, c := range in {
+		switch {
+		case base64Value[c] < 64 || c == '=':
+			good++
+		case c != '\r' && c != '\n':
+			bad++
+		}
+	}
+	return bad > 4 && bad*20 > good
 }
 
 func (d *base64Decoder) decode(out, in []byte, atEOF bool) ([]byte, int) {
-	if d.end {
+	if !d.begun {
+		if len(in) < 512 && !atEOF {
+			return out, 0
+		}
+		d.begun = true
+		d.literal = notBase64(in)
+	}
+	switch {
+	case d.literal:
+		return append(out, in...), len(in)
+	case d.end:
 		return out, len(in)
 	}
 	i := 0

@@ -144,6 +144,13 @@ func (p *Parser) endHeld(eol int64) {
 
 // line takes one line of length n, of which l is kept, and its line end.
 func (p *Parser) line(l []byte, n, eol int64) {
+	p.dispatch(l, n, eol)
+	p.pos += n + eol
+	p.prevLen, p.prevEOL = n, eol
+	p.lines++
+}
+
+func (p *Parser) dispatch(l []byte, n, eol int64) {
 	switch {
 	case p.delims > 0 && n > 2 && l[0] == '-' && l[1] == '-' && n == int64(len(l)) && p.delimiter(l, n+eol):
 	case p.header:
@@ -151,9 +158,6 @@ func (p *Parser) line(l []byte, n, eol int64) {
 	case p.capture != nil:
 		p.captureLine(l)
 	}
-	p.pos += n + eol
-	p.prevLen, p.prevEOL = n, eol
-	p.lines++
 }
 
 func (p *Parser) captureLine(l []byte) {
@@ -180,11 +184,7 @@ func (p *Parser) headerLine(l []byte, n, eol int64) {
 	default:
 		p.defect("header ends without an empty line")
 		p.endHeader(p.pos)
-		if p.header {
-			p.headerLine(l, n, eol)
-		} else if p.capture != nil {
-			p.captureLine(l)
-		}
+		p.dispatch(l, n, eol)
 	}
 }
 

@@ -33,7 +33,12 @@ func DecodeHeader(s string) string {
 					flush()
 				}
 				charset = cs
-				run = append(run, data...)
+				if data != nil {
+					run = append(run, data...)
+				} else {
+					flush()
+					out.WriteString(decodeMixedQ(s[i:i+n], cs))
+				}
 				i += n
 				gap = i
 				after = true
@@ -57,7 +62,8 @@ func DecodeHeader(s string) string {
 }
 
 // encodedWord reads the encoded word at the beginning of s, which starts with
-// "=?", and gives its bytes before the charset is applied and its length.
+// "=?", and gives its bytes before the charset is applied and its length. The
+// bytes are nil when it holds characters that are no longer encoded.
 func encodedWord(s string) (charset string, data []byte, n int, ok bool) {
 	const longest = 8 << 10 // RFC 2047 says 75; nobody listens
 	body := s[2:min(len(s), longest)]
@@ -82,6 +88,9 @@ func encodedWord(s string) (charset string, data []byte, n int, ok bool) {
 	text = text[:end]
 	switch enc {
 	case 'q', 'Q':
+		if strings.IndexFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 {
+			return charset, nil, n, true
+		}
 		data = decodeQ(text)
 	case 'b', 'B':
 		data = decodeB(text)
@@ -89,6 +98,27 @@ func encodedWord(s string) (charset string, data []byte, n int, ok bool) {
 		return "", nil, 0, false
 	}
 	return charset, data, n, true
+}
+
+// decodeMixedQ reads a Q-encoded word in which some characters stand as they
+// are. They were made UTF-8 with the rest of the header.
+func decodeMixedQ(word, charset string) string {
+	_, text, _ := strings.Cut(word[2:len(word)-2], "?")
+	text = text[2:]
+	var b strings.Builder
+	for len(text) > 0 {
+		n := 0
+		for n < len(text) && text[n] < utf8.RuneSelf {
+			n++
+		}
+		b.WriteString(decodeCharset(decodeQ(text[:n]), charset))
+		text = text[n:]
+		for n = 0; n < len(text) && text[n] >= utf8.RuneSelf; n++ {
+		}
+		b.WriteString(text[:n])
+		text = text[n:]
+	}
+	return b.String()
 }
 
 func decodeQ(s string) []byte {
