@@ -1,0 +1,321 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+	"waypost/internal/pgdb"
+)
+
+// linkMember is AD's link id of member; its back link is memberOf.
+const linkMember = 2
+
+const (
+	// step bounds the changes read at once, so that one look after a bulk
+	// import needs little memory.
+	step = 5000
+	// kept is how many changes the feed keeps in memory for its followers.
+	kept = 8192
+	// beatEvery is how often a follower hears the newest USN when nothing
+	// changes; the promise of directory.Directory is ten seconds.
+	beatEvery = 5 * time.Second
+	// freshFor: a view that has not seen its database for longer gives no beat.
+	freshFor = 10 * time.Second
+)
+
+// fill reads everything from one snapshot.
+func (s *Store) fill(ctx context.Context) error {
+	return s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		var usn directory.USN
+		if err := tx.QueryRow(ctx, `SELECT usn FROM directory.forest`).Scan(&usn); err != nil {
+			return err
+		}
+		all, err := load(ctx, tx, nil)
+		if err != nil {
+			return err
+		}
+		ids := make([]directory.ObjectID, 0, len(all))
+		for id := range all {
+			ids = append(ids, id)
+		}
+		slices.Sort(ids)
+		s.view.apply(usn, ids, all)
+		return nil
+	})
+}
+
+// load reads the view's entries of ids, or of all objects when ids is nil.
+func load(ctx context.Context, tx *pgdb.Tx, ids []directory.ObjectID) (map[directory.ObjectID]*entry, error) {
+	found := make(map[directory.ObjectID]*entry, len(ids))
+	where := func(column string) (string, []any) {
+		if ids == nil {
+			return "", nil
+		}
+		return " WHERE " + column + " = ANY($1)", []any{ids}
+	}
+
+	clause, args := where("o.id")
+	rows, err := tx.Query(ctx, `
+		SELECT o.id, coalesce(o.parent, 0), o.usn_changed, o.mailbox, o.quota, o.roles, o.kind, o.hidden,
+			o.class, o.rdn, o.address, o.name, o.home_mdb, o.terms, coalesce(a.epoch, 0), coalesce(a.enabled, false)
+		FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id`+clause, args...)
+	if err != nil {
+		return nil, err
+	}
+	var e entry
+	_, err = pgx.ForEachRow(rows, []any{
+		&e.id, &e.parent, &e.usn, &e.mailbox, &e.quota, &e.roles, &e.kind, &e.hidden,
+		&e.class, &e.rdn, &e.address, &e.name, &e.homeMDB, &e.terms, &e.epoch, &e.enabled,
+	}, func() error {
+		one := e
+		one.order = orderKey(one.name)
+		found[one.id] = &one
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	clause, args = where("object")
+	var (
+		kind int16
+		key  string
+		id   directory.ObjectID
+	)
+	rows, err = tx.Query(ctx, `SELECT kind, key, object FROM directory.name`+clause, args...)
+	if err != nil {
+		return nil, err
+	}
+	_, err = pgx.ForEachRow(rows, []any{&kind, &key, &id}, func() error {
+		if o := found[id]; o != nil {
+			o.keys = append(o.keys, nameKey{nameKind(kind), key})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	clause, args = where("source")
+	if clause == "" {
+		clause = " WHERE true"
+	}
+	var target directory.ObjectID
+	rows, err = tx.Query(ctx, `SELECT source, target FROM directory.link`+clause+` AND attribute = 2 ORDER BY attribute, source, target`, args...)
+	if err != nil {
+		return nil, err
+	}
+	_, err = pgx.ForEachRow(rows, []any{&id, &target}, func() error {
+		if o := found[id]; o != nil {
+			o.members = append(o.members, target)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// look brings the view to the newest committed USN, which is at least the one
+// named when its writer has committed it.
+func (s *Store) look(ctx context.Context, least directory.USN) error {
+	select {
+	case s.sync <- struct{}{}:
+		defer func() { <-s.sync }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if least > 0 && s.view.now() >= least {
+		return nil // somebody else's look saw it
+	}
+	for {
+		changes, usn, more, err := s.readChanges(ctx)
+		if err != nil {
+			return err
+		}
+		s.feed.push(changes, usn)
+		if !more {
+			return nil
+		}
+	}
+}
+
+// readChanges applies the next changes to the view and gives them.
+func (s *Store) readChanges(ctx context.Context) (changes []directory.Change, usn directory.USN, more bool, err error) {
+	since := s.view.now()
+	err = s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		changes, more = nil, false
+		b := &pgx.Batch{}
+		b.Queue(`SELECT usn FROM directory.forest`).QueryRow(func(r pgx.Row) error { return r.Scan(&usn) })
+		b.Queue(changesSQL, since, step).Query(func(rows pgx.Rows) (err error) {
+			changes, err = scanChanges(rows)
+			return err
+		})
+		if err := tx.Batch(ctx, b); err != nil {
+			return err
+		}
+		if usn < since {
+			// The database was put back to an older state under us.
+			return fault.New(fault.Resync, "the directory went back from %d to %d: start again", since, usn)
+		}
+		if more = len(changes) >= step; more {
+			usn = changes[len(changes)-1].USN
+		}
+		ids := make([]directory.ObjectID, 0, len(changes))
+		for _, c := range changes {
+			ids = append(ids, c.ID)
+		}
+		var fresh map[directory.ObjectID]*entry
+		if len(ids) > 0 {
+			var err error
+			if fresh, err = load(ctx, tx, ids); err != nil {
+				return err
+			}
+		}
+		s.view.apply(usn, ids, fresh)
+		return nil
+	})
+	return changes, usn, more, err
+}
+
+// changesSQL reads whole USNs, so that one is never cut in two.
+const changesSQL = `
+	SELECT usn, object, kind, gone, epoch, enabled FROM directory.change
+	WHERE usn > $1 AND usn <= coalesce(
+		(SELECT usn FROM directory.change WHERE usn > $1 ORDER BY usn, object OFFSET $2 - 1 LIMIT 1), 9223372036854775807)
+	ORDER BY usn, object`
+
+func scanChanges(rows pgx.Rows) ([]directory.Change, error) {
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (c directory.Change, err error) {
+		err = r.Scan(&c.USN, &c.ID, &c.Kind, &c.Gone, &c.Epoch, &c.Enabled)
+		return c, err
+	})
+}
+
+// feed keeps the newest changes for followers and wakes them.
+type feed struct {
+	mu    sync.Mutex
+	usn   directory.USN
+	floor directory.USN // recent holds every change after it
+	at    time.Time     // when the database was last seen
+	tail  []directory.Change
+	wake  chan struct{} // closed and replaced at every push
+}
+
+func (f *feed) init(usn directory.USN) {
+	f.usn, f.floor, f.at, f.wake = usn, usn, time.Now(), make(chan struct{})
+}
+
+// push tells the followers; the view is at usn already.
+func (f *feed) push(changes []directory.Change, usn directory.USN) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at = time.Now()
+	if usn == f.usn {
+		return
+	}
+	f.usn = usn
+	f.tail = append(f.tail, changes...)
+	if cut := len(f.tail) - kept; cut > 0 {
+		// Never inside one USN.
+		f.floor = f.tail[cut-1].USN
+		for cut < len(f.tail) && f.tail[cut].USN == f.floor {
+			cut++
+		}
+		f.tail = slices.Clone(f.tail[cut:])
+	}
+	close(f.wake)
+	f.wake = make(chan struct{})
+}
+
+// after gives the changes after since when memory holds them all.
+func (f *feed) after(since directory.USN) (changes []directory.Change, usn directory.USN, wake <-chan struct{}, whole bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if since < f.floor {
+		return nil, f.usn, f.wake, false
+	}
+	i, _ := slices.BinarySearchFunc(f.tail, since+1, func(c directory.Change, u directory.USN) int { return int(c.USN - u) })
+	return slices.Clone(f.tail[i:]), f.usn, f.wake, true
+}
+
+func (f *feed) fresh() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Since(f.at) < freshFor
+}
+
+// Follow implements directory.Directory.
+func (s *Store) Follow(ctx context.Context, since directory.USN, fn func([]directory.Change) error) error {
+	beat := time.NewTicker(beatEvery)
+	defer beat.Stop()
+	if since < 0 {
+		since = s.view.now()
+	}
+	if s.feed.fresh() {
+		if err := fn([]directory.Change{{USN: since}}); err != nil {
+			return err
+		}
+	}
+	for {
+		changes, usn, wake, whole := s.feed.after(since)
+		if !whole {
+			var err error
+			if changes, err = s.changesAfter(ctx, since); err != nil {
+				return err
+			}
+			if len(changes) == 0 {
+				changes = []directory.Change{{USN: usn}}
+			}
+		}
+		switch {
+		case len(changes) > 0:
+			if err := fn(changes); err != nil {
+				return err
+			}
+			since = changes[len(changes)-1].USN
+			continue
+		case usn > since:
+			// Numbers that left no trace, e.g. of a change that was undone.
+			since = usn
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wake:
+		case <-beat.C:
+			if !s.feed.fresh() {
+				continue // cut off from the database: say nothing
+			}
+			if err := fn([]directory.Change{{USN: since}}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// changesAfter reads old changes from the log, no newer than the view.
+func (s *Store) changesAfter(ctx context.Context, since directory.USN) (changes []directory.Change, err error) {
+	now := s.view.now()
+	err = s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		var floor directory.USN
+		b := &pgx.Batch{}
+		b.Queue(`SELECT floor FROM directory.forest`).QueryRow(func(r pgx.Row) error { return r.Scan(&floor) })
+		b.Queue(changesSQL, since, step).Query(func(rows pgx.Rows) (err error) {
+			changes, err = scanChanges(rows)
+			return err
+		})
+		if err := tx.Batch(ctx, b); err != nil {
+			return err
+		}
+		if since < floor && since > 0 {
+			return fault.New(fault.Resync, "the change log begins after %d", floor)
+		}
+		return nil
+	})
+	return slices.DeleteFunc(changes, func(c directory.Change) bool { return c.USN > now }), err
+}

@@ -1,0 +1,406 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/text/unicode/norm"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+)
+
+// Classes of objects, as in Active Directory's schema.
+const (
+	classDomain = "domainDNS"
+	classOU     = "organizationalUnit"
+	classUser   = "user"
+	classGroup  = "group"
+)
+
+const (
+	rootID directory.ObjectID = 1
+	// maxDepth bounds how deep the tree is.
+	maxDepth = 64
+	// maxText bounds a text attribute, in characters (AD: displayName 256).
+	maxText = 256
+	// maxAddresses bounds the addresses of one object.
+	maxAddresses = 1000
+)
+
+// naming is the attribute that names objects of a class.
+var naming = map[string]string{classDomain: "dc", classOU: "ou", classUser: "cn", classGroup: "cn"}
+
+// attributes are an object's values under AD names. Names compare exactly as
+// the schema spells them.
+type attributes map[string][]string
+
+func (a attributes) get(name string) string {
+	if v := a[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+func (a attributes) set(name string, values ...string) {
+	if len(values) == 0 || len(values) == 1 && values[0] == "" {
+		delete(a, name)
+		return
+	}
+	a[name] = values
+}
+
+// object is an object of the directory, whole.
+type object struct {
+	id      directory.ObjectID
+	guid    string
+	parent  directory.ObjectID
+	class   string
+	rdn     string
+	attrs   attributes
+	mailbox directory.MailboxID
+	usn     directory.USN
+	created time.Time
+	account *account // nil for what nobody signs in as
+	keys    []nameKey
+}
+
+// account is the state of an account but for its secrets.
+type account struct {
+	epoch   directory.Epoch
+	enabled bool
+}
+
+// derived are the columns that repeat attributes for the view.
+type derived struct {
+	kind    directory.Kind
+	address string
+	name    string
+	homeMDB string
+	quota   int64
+	hidden  bool
+	roles   directory.Role
+	terms   string
+	keys    []nameKey
+}
+
+// roleNames are the values of the attribute waypostRoles.
+var roleNames = map[string]directory.Role{"admin": directory.RoleAdmin}
+
+// derive computes the derived columns and the name keys. It is the only place
+// that does.
+func (o *object) derive() (d derived, err error) {
+	switch o.class {
+	case classUser:
+		d.kind = directory.KindUser
+		if slices.Contains(o.attrs["msExchResourceMetaData"], "ResourceType:Room") {
+			d.kind = directory.KindRoom
+		}
+	case classGroup:
+		d.kind = directory.KindGroup
+	case classDomain:
+		d.keys = append(d.keys, nameKey{nameDomain, o.rdn})
+	}
+	d.name = o.attrs.get("displayName")
+	d.homeMDB = o.attrs.get("homeMDB")
+	d.hidden = o.attrs.get("msExchHideFromAddressLists") == "TRUE"
+	if kb := o.attrs.get("mDBOverHardQuotaLimit"); kb != "" && o.attrs.get("mDBUseDefaults") == "FALSE" {
+		n, err := strconv.ParseInt(kb, 10, 32)
+		if err != nil || n < 0 {
+			return d, fault.New(fault.Invalid, "the quota is out of range")
+		}
+		d.quota = n << 10
+	}
+	for _, r := range o.attrs["waypostRoles"] {
+		d.roles |= roleNames[r]
+	}
+	words := []string{d.name, o.attrs.get("givenName"), o.attrs.get("sn"), o.attrs.get("mailNickname")}
+	for _, p := range o.attrs["proxyAddresses"] {
+		kind, address, _ := strings.Cut(p, ":")
+		if !strings.EqualFold(kind, "smtp") {
+			d.keys = append(d.keys, nameKey{nameProxy, directory.Fold(p)})
+			continue
+		}
+		key, err := directory.AddressKey(address)
+		if err != nil {
+			return d, err
+		}
+		d.keys = append(d.keys, nameKey{nameAddress, key})
+		local, domain, _ := directory.SplitAddress(address)
+		words = append(words, local)
+		if kind == "SMTP" {
+			d.address = address
+			words = append(words, domain)
+		}
+	}
+	if upn := o.attrs.get("userPrincipalName"); upn != "" {
+		key, err := directory.AddressKey(upn)
+		if err != nil {
+			return d, fault.New(fault.Invalid, "%q cannot be a user principal name", upn)
+		}
+		d.keys = append(d.keys, nameKey{nameUPN, key})
+	}
+	if name := o.attrs.get("sAMAccountName"); name != "" {
+		d.keys = append(d.keys, nameKey{nameAccount, directory.Fold(name)})
+	}
+	slices.SortFunc(d.keys, compareKeys)
+	d.keys = slices.Compact(d.keys)
+	d.terms = terms(words)
+	return d, nil
+}
+
+func compareKeys(a, b nameKey) int {
+	if a.kind != b.kind {
+		return int(a.kind) - int(b.kind)
+	}
+	return strings.Compare(a.key, b.key)
+}
+
+// terms are the words that the address list is searched by, each once, and for
+// what is searched as it is written ("a.smith") the folded texts too.
+func terms(texts []string) string {
+	var all []string
+	for _, t := range texts {
+		all = append(all, directory.Words(t)...)
+		if whole := directory.Fold(t); t != "" && !strings.ContainsFunc(whole, unicode.IsSpace) {
+			all = append(all, whole)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), " ")
+}
+
+func orderKey(name string) string { return strings.Join(directory.Words(name), " ") }
+
+func (o *object) rdnKey() string { return naming[o.class] + "=" + directory.Fold(o.rdn) }
+
+// cleanText puts a text attribute into NFC without blanks around it, and
+// refuses control characters and what is too long.
+func cleanText(field, s string) (string, error) {
+	if !utf8.ValidString(s) {
+		return "", fault.New(fault.Invalid, "%s is not valid text", field)
+	}
+	s = strings.TrimSpace(norm.NFC.String(s))
+	if utf8.RuneCountInString(s) > maxText {
+		return "", fault.New(fault.TooLarge, "%s is longer than %d characters", field, maxText)
+	}
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return "", fault.New(fault.Invalid, "%s has control characters in it", field)
+	}
+	return s, nil
+}
+
+const objectSQL = `
+	SELECT o.id, o.guid::text, coalesce(o.parent, 0), o.class, o.rdn, o.attributes, o.mailbox, o.usn_changed, o.created,
+		coalesce(a.epoch, 0), coalesce(a.enabled, false)
+	FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id `
+
+func scanObject(r pgx.CollectableRow) (*object, error) {
+	var (
+		o   object
+		raw []byte
+		a   account
+	)
+	err := r.Scan(&o.id, &o.guid, &o.parent, &o.class, &o.rdn, &raw, &o.mailbox, &o.usn, &o.created, &a.epoch, &a.enabled)
+	if err != nil {
+		return nil, err
+	}
+	if a.epoch != 0 {
+		o.account = &a
+	}
+	if err := json.Unmarshal(raw, &o.attrs); err != nil {
+		return nil, fmt.Errorf("attributes of object %d: %w", o.id, err)
+	}
+	if o.attrs == nil {
+		o.attrs = attributes{}
+	}
+	return &o, nil
+}
+
+// read gives the object id as the transaction sees it, with its name keys.
+func (w *writing) read(ctx context.Context, id directory.ObjectID) (*object, error) {
+	var o *object
+	b := &pgx.Batch{}
+	b.Queue(objectSQL+`WHERE o.id = $1`, id).Query(func(rows pgx.Rows) (err error) {
+		o, err = pgx.CollectExactlyOneRow(rows, scanObject)
+		return err
+	})
+	var keys []nameKey
+	b.Queue(`SELECT kind, key FROM directory.name WHERE object = $1`, id).Query(func(rows pgx.Rows) error {
+		var kind int16
+		var key string
+		_, err := pgx.ForEachRow(rows, []any{&kind, &key}, func() error {
+			keys = append(keys, nameKey{nameKind(kind), key})
+			return nil
+		})
+		return err
+	})
+	err := w.Batch(ctx, b)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, fault.New(fault.NotFound, "no such object")
+	}
+	if err != nil {
+		return nil, err
+	}
+	o.keys = keys
+	return o, nil
+}
+
+// save writes o, new when its id was just taken, checks that its names are its
+// own, and logs the change.
+func (w *writing) save(ctx context.Context, o *object, isNew bool) error {
+	d, err := o.derive()
+	if err != nil {
+		return err
+	}
+	if err := w.checkNames(ctx, o, d.keys); err != nil {
+		return err
+	}
+	if o.rdn, err = w.freeRDN(ctx, o); err != nil {
+		return err
+	}
+	raw, err := json.Marshal(o.attrs)
+	if err != nil {
+		return err
+	}
+	o.usn = w.usn
+	b := &pgx.Batch{}
+	if isNew {
+		b.Queue(`
+			INSERT INTO directory.object (id, guid, parent, class, rdn, rdn_key, attributes, mailbox, usn_created, usn_changed,
+				kind, address, name, home_mdb, quota, hidden, roles, terms)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+			o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, w.usn,
+			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms)
+	} else {
+		b.Queue(`
+			UPDATE directory.object SET parent = $2, rdn = $3, rdn_key = $4, attributes = $5, mailbox = $6, usn_changed = $7, changed = now(),
+				kind = $8, address = $9, name = $10, home_mdb = $11, quota = $12, hidden = $13, roles = $14, terms = $15
+			WHERE id = $1`,
+			o.id, o.parent, o.rdn, o.rdnKey(), raw, o.mailbox, w.usn,
+			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms)
+	}
+	for _, k := range o.keys {
+		if !slices.Contains(d.keys, k) {
+			b.Queue(`DELETE FROM directory.name WHERE kind = $1 AND key = $2 AND object = $3`, int16(k.kind), k.key, o.id)
+		}
+	}
+	for _, k := range d.keys {
+		if !slices.Contains(o.keys, k) {
+			b.Queue(`INSERT INTO directory.name (kind, key, object) VALUES ($1, $2, $3)`, int16(k.kind), k.key, o.id)
+		}
+	}
+	w.logChange(b, o.id, d.kind, o.account)
+	o.keys = d.keys
+	return w.Batch(ctx, b)
+}
+
+func (w *writing) logChange(b *pgx.Batch, id directory.ObjectID, kind directory.Kind, a *account) {
+	if a == nil {
+		a = &account{}
+	}
+	b.Queue(`
+		INSERT INTO directory.change (object, usn, kind, gone, epoch, enabled) VALUES ($1, $2, $3, false, $4, $5)
+		ON CONFLICT (object) DO UPDATE SET usn = $2, kind = $3, gone = false, epoch = $4, enabled = $5, at = now()`,
+		id, w.usn, int16(kind), a.epoch, a.enabled)
+}
+
+// checkNames refuses keys that another object has. The counter row is held, so
+// nobody takes one in between. Addresses and userPrincipalNames are one name
+// space.
+func (w *writing) checkNames(ctx context.Context, o *object, keys []nameKey) error {
+	var kinds []int16
+	var texts []string
+	ask := func(kind nameKind, key string) { kinds, texts = append(kinds, int16(kind)), append(texts, key) }
+	for _, k := range keys {
+		if slices.Contains(o.keys, k) {
+			continue
+		}
+		ask(k.kind, k.key)
+		switch k.kind {
+		case nameAddress:
+			ask(nameUPN, k.key)
+		case nameUPN:
+			ask(nameAddress, k.key)
+		}
+	}
+	if len(kinds) == 0 {
+		return nil
+	}
+	var taken string
+	err := w.QueryRow(ctx, `
+		SELECT n.key FROM unnest($1::smallint[], $2::text[]) AS want (kind, key)
+		JOIN directory.name n ON n.kind = want.kind AND n.key = want.key
+		WHERE n.object <> $3 ORDER BY n.key LIMIT 1`, kinds, texts, o.id).Scan(&taken)
+	switch {
+	case err == nil:
+		return fault.New(fault.Exists, "%s is taken", taken)
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	}
+	return err
+}
+
+// freeRDN gives o's name, made different when another object of the same
+// container has it: two people may share a name.
+func (w *writing) freeRDN(ctx context.Context, o *object) (string, error) {
+	if o.class == classDomain || o.class == classOU {
+		return o.rdn, nil // the caller has looked
+	}
+	want := o.rdn
+	for _, name := range []string{want, want + " (" + o.attrs.get("mailNickname") + ")", want + " (" + strconv.FormatInt(int64(o.id), 10) + ")"} {
+		o.rdn = name
+		var taken bool
+		err := w.QueryRow(ctx, `SELECT EXISTS (SELECT FROM directory.object WHERE parent = $1 AND rdn_key = $2 AND id <> $3)`,
+			o.parent, o.rdnKey(), o.id).Scan(&taken)
+		if err != nil || !taken {
+			return name, err
+		}
+	}
+	return "", fault.New(fault.Exists, "%s is taken", want)
+}
+
+// freeAccount gives a sAMAccountName from a local part: without what AD
+// forbids, at most 20 characters (the limit for users), numbered when taken.
+func (w *writing) freeAccount(ctx context.Context, local string) (string, error) {
+	base := strings.TrimRight(strings.Map(func(r rune) rune {
+		if forbiddenInAccount(r) {
+			return '_'
+		}
+		return r
+	}, local), ".")
+	if base == "" {
+		base = "user"
+	}
+	for n := 0; n < 1000; n++ {
+		suffix := ""
+		if n > 0 {
+			suffix = strconv.Itoa(n)
+		}
+		r := []rune(base)
+		name := string(r[:min(len(r), 20-len(suffix))]) + suffix
+		var taken bool
+		err := w.QueryRow(ctx, `SELECT EXISTS (SELECT FROM directory.name WHERE kind = 3 AND key = $1)`, directory.Fold(name)).Scan(&taken)
+		if err != nil || !taken {
+			return name, err
+		}
+	}
+	return "", fault.New(fault.Exists, "no account name is free for %s", local)
+}
+
+func forbiddenInAccount(r rune) bool {
+	return unicode.IsControl(r) || unicode.IsSpace(r) || strings.ContainsRune(`"/\[]:;|=,+*?<>@`, r)
+}
+
+// maxQuota is what AD's quota attributes can say: 32 bits of KiB.
+const maxQuota = math.MaxInt32 << 10

@@ -1,0 +1,148 @@
+// Package postgres keeps the directory in PostgreSQL, schema directory.
+//
+// Its law:
+//
+//   - The tables are the truth. Every process keeps a compact view of them in
+//     memory (name keys, ids, links, rights; not the wide attributes), filled
+//     at the start from one snapshot and following the USNs since. Resolve,
+//     Expand, MaySendAs and the search of the address list use nothing else.
+//   - Any number of processes on one database accept writes. A write takes the
+//     counter row first, so USNs become visible in order. Writes that wait for
+//     it are combined into one transaction, each under a savepoint of its own.
+//   - A writer returns after its own process's view has the change. Other
+//     processes hear of it by NOTIFY at once and look by themselves every three
+//     seconds at the latest.
+//   - Every method checks the rights of who acts against the view, not against
+//     what the caller says its roles are; only the product itself
+//     (directory.RoleSystem) is taken at its word. Default deny.
+//   - An object that is removed frees its names at once. Its ids are never used
+//     again, so no right, token or mailbox passes on to a namesake.
+//
+// Lock order: the USN row, then the view's mutex; none is held while calling a
+// follower.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+	"waypost/internal/pgdb"
+)
+
+const (
+	// channel is where processes wake each other after a commit.
+	channel = "waypost_directory"
+	// lookEvery bounds how late a process learns of a change when its wake-up
+	// was lost.
+	lookEvery = 3 * time.Second
+	// goneFor is how long the change log remembers what was removed.
+	goneFor = 180 * 24 * time.Hour
+)
+
+// Options of a Store.
+type Options struct {
+	// Hash makes the stored form of a password (authn.Hasher.Hash). Needed.
+	Hash func(ctx context.Context, password string) (string, error)
+	// Log is slog.Default when nil.
+	Log *slog.Logger
+}
+
+// Store is the directory but for sign-in, which directory/authn adds on top of
+// Account, Succeeded and Failed. Its methods are safe for concurrent use.
+type Store struct {
+	db     *pgdb.DB
+	hash   func(context.Context, string) (string, error)
+	log    *slog.Logger
+	notify *pgdb.Notifier
+	wake   chan struct{} // somebody else committed
+
+	writes writeQueue
+	sync   chan struct{} // capacity 1: who holds it reads the change log
+	view   view
+	feed   feed
+}
+
+// Open reads the whole directory (480,000 objects take seconds) and answers
+// when the view is complete. Run must be running from then on.
+func Open(ctx context.Context, db *pgdb.DB, o Options) (_ *Store, err error) {
+	defer fault.Wrap(&err, "open the directory")
+	if o.Hash == nil {
+		return nil, errors.New("no way to hash passwords given")
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	s := &Store{
+		db: db, hash: o.Hash, log: o.Log, notify: db.Notifier(channel),
+		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
+	}
+	s.view.init()
+	if err := s.fill(ctx); err != nil {
+		return nil, err
+	}
+	s.feed.init(s.view.now())
+	return s, nil
+}
+
+// Run keeps the view in step with the database until ctx ends, and returns its
+// error then.
+func (s *Store) Run(ctx context.Context) error {
+	var owned sync.WaitGroup
+	defer owned.Wait()
+	owned.Go(func() { _ = s.notify.Run(ctx) })
+	owned.Go(func() {
+		_ = s.db.Listen(ctx, []string{channel}, pgdb.Heard{
+			Notify:    func(string, string) { s.poke() },
+			Connected: s.poke,
+		})
+	})
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	prune := time.NewTicker(time.Hour)
+	defer prune.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.wake:
+		case <-tick.C:
+		case <-prune.C:
+			if err := s.prune(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "directory housekeeping failed", slog.Any("fault", err))
+			}
+		}
+		if err := s.look(ctx, 0); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "directory view falls behind", slog.Any("fault", err))
+		}
+	}
+}
+
+func (s *Store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// USN is the position of the view.
+func (s *Store) USN() directory.USN { return s.view.now() }
+
+// prune forgets what no follower and no sign-in needs any more.
+func (s *Store) prune(ctx context.Context) error {
+	_, err := s.db.Exec(ctx, `
+		WITH old AS (DELETE FROM directory.change WHERE gone AND at < now() - $1::interval RETURNING usn)
+		UPDATE directory.forest SET floor = greatest(floor, (SELECT max(usn) FROM old)) WHERE EXISTS (SELECT FROM old)`, goneFor)
+	if err != nil {
+		return err
+	}
+	if _, err := s.db.Exec(ctx, `DELETE FROM directory.lockout WHERE last < now() - interval '1 day' AND until < now()`); err != nil {
+		return err
+	}
+	_, err = s.db.Exec(ctx, `DELETE FROM directory.known_address WHERE last < now() - interval '90 days'`)
+	return err
+}

@@ -1,0 +1,163 @@
+package postgres
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+	"waypost/internal/pgdb"
+)
+
+const (
+	// together is how many waiting writes one transaction takes.
+	together = 50
+	// queued bounds the writes that wait; more are told to come later.
+	queued = 4096
+	// writeTimeout bounds one transaction.
+	writeTimeout = 30 * time.Second
+)
+
+// writing is one change under way, inside a transaction that holds the counter
+// row. All that it saves carries the one USN.
+type writing struct {
+	*pgdb.Tx
+	usn      directory.USN
+	counters *counters
+}
+
+// counters is the row of directory.forest while it is held.
+type counters struct {
+	usn     directory.USN
+	object  directory.ObjectID
+	mailbox directory.MailboxID
+}
+
+func (w *writing) newObject() directory.ObjectID {
+	w.counters.object++
+	return w.counters.object
+}
+
+func (w *writing) newMailbox() directory.MailboxID {
+	w.counters.mailbox++
+	return w.counters.mailbox
+}
+
+// job is a write that waits. fn may run more than once and must set its
+// results anew each time.
+type job struct {
+	ctx  context.Context
+	fn   func(context.Context, *writing) error
+	err  error
+	done chan struct{} // closed when err is final
+	lead chan struct{} // receives when this job's caller is to lead
+}
+
+type writeQueue struct {
+	mu      sync.Mutex
+	waiting []*job
+	leading bool
+}
+
+// write runs fn in a transaction, together with others that wait, and returns
+// when it is committed and in the view. An end of ctx while it is waiting
+// leaves nothing behind; once begun it is carried to its end.
+//
+// There is no writer goroutine: whoever comes first leads, and hands over to
+// the next who waits when its own job is done.
+func (s *Store) write(ctx context.Context, fn func(context.Context, *writing) error) error {
+	j := &job{ctx: ctx, fn: fn, done: make(chan struct{}), lead: make(chan struct{}, 1)}
+	q := &s.writes
+	q.mu.Lock()
+	if len(q.waiting) >= queued {
+		q.mu.Unlock()
+		return fault.New(fault.Limit, "too many changes at once")
+	}
+	q.waiting = append(q.waiting, j)
+	if !q.leading {
+		q.leading = true
+		j.lead <- struct{}{}
+	}
+	q.mu.Unlock()
+
+	select {
+	case <-j.done:
+		return j.err
+	case <-j.lead:
+	}
+	// The first batch holds j: it is the head of the queue.
+	q.mu.Lock()
+	n := min(len(q.waiting), together)
+	batch := append([]*job(nil), q.waiting[:n]...)
+	q.waiting = append(q.waiting[:0], q.waiting[n:]...)
+	q.mu.Unlock()
+
+	s.commit(batch)
+
+	q.mu.Lock()
+	if len(q.waiting) > 0 {
+		q.waiting[0].lead <- struct{}{}
+	} else {
+		q.leading = false
+	}
+	q.mu.Unlock()
+	return j.err
+}
+
+// commit runs the jobs in one transaction and answers each.
+func (s *Store) commit(batch []*job) {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	var last directory.USN
+	err := s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		var c counters
+		err := tx.QueryRow(ctx, `SELECT usn, object, mailbox FROM directory.forest FOR UPDATE`).Scan(&c.usn, &c.object, &c.mailbox)
+		if err != nil {
+			return err
+		}
+		wrote := false
+		for _, j := range batch {
+			if j.err = j.ctx.Err(); j.err != nil {
+				continue
+			}
+			c.usn++
+			w := &writing{Tx: tx, usn: c.usn, counters: &c}
+			run := func(ctx context.Context) error { return j.fn(ctx, w) }
+			if len(batch) > 1 {
+				j.err = tx.Savepoint(ctx, run)
+			} else {
+				j.err = run(ctx)
+			}
+			switch {
+			case j.err == nil:
+				wrote = true
+			case len(batch) == 1:
+				return j.err
+			}
+		}
+		if !wrote {
+			return nil
+		}
+		last = c.usn
+		b := &pgx.Batch{}
+		b.Queue(`UPDATE directory.forest SET usn = $1, object = $2, mailbox = $3`, c.usn, c.object, c.mailbox)
+		return tx.SendBatchAndCommit(ctx, b)
+	})
+	if err == nil && last > 0 {
+		// Committed: it stays so even if this process cannot see it yet.
+		if err := s.look(ctx, last); err != nil {
+			s.log.Warn("directory view falls behind", slog.Any("fault", err))
+		}
+		s.notify.Notify("")
+	}
+	for _, j := range batch {
+		if err != nil && j.err == nil {
+			j.err = err
+		}
+		close(j.done)
+	}
+}
