@@ -130,7 +130,7 @@ func Messages(now time.Time) []Message {
 	}
 	for round := range 4 {
 		for i, th := range threads {
-			g.conversation(th, g.now.AddDate(0, 0, -(round*21 + i*2)), round)
+			g.conversation(th, g.now.AddDate(0, 0, -(round*21+i*2)), round)
 		}
 		for i, l := range letters {
 			for _, p := range People() {
