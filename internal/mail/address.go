@@ -146,6 +146,8 @@ func (p *addressParser) list() {
 			}
 			spaced = true
 			continue
+		case '>':
+			p.i++ // no bracket was opened
 		case ',':
 			p.i++
 			p.flush()
@@ -180,7 +182,7 @@ func (p *addressParser) list() {
 			start := p.i
 			p.i++
 			if c != '@' {
-				for p.i < len(p.s) && !strings.ContainsRune(" \t\r\n(),;:<\"@", rune(p.s[p.i])) {
+				for p.i < len(p.s) && !strings.ContainsRune(" \t\r\n(),;:<>\"@", rune(p.s[p.i])) {
 					p.i++
 				}
 			}

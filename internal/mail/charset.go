@@ -35,7 +35,7 @@ var aliases = map[string]encoding.Encoding{
 	"iso-2022-jp": japanese.ISO2022JP, "iso-2022-jp-1": japanese.ISO2022JP, "iso-2022-jp-2": japanese.ISO2022JP,
 	"iso-2022-jp-ms": japanese.ISO2022JP, "cp50220": japanese.ISO2022JP, "cp50221": japanese.ISO2022JP,
 	"eucjp": japanese.EUCJP, "euckr": korean.EUCKR,
-	"utf-16":   unicode.UTF16(unicode.BigEndian, unicode.UseBOM),
+	"utf-16":   unicode.UTF16(unicode.LittleEndian, unicode.UseBOM),
 	"utf-16le": unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM),
 	"utf-16be": unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM),
 	"utf-32":   utf32.UTF32(utf32.BigEndian, utf32.UseBOM),
@@ -104,7 +104,7 @@ func decodeCharset(raw []byte, name string) string {
 
 // guess makes text of bytes whose charset nobody declared: UTF-8 if they are
 // valid as that, ISO-2022-JP if they switch to it, the charset that is hinted
-// at, or else windows-1252.
+// at, or else what guessLegacy says.
 func guess(raw []byte, hint string) string {
 	if bytes.Contains(raw, []byte("\x1b$")) {
 		if out, err := japanese.ISO2022JP.NewDecoder().Bytes(raw); err == nil {
@@ -121,7 +121,38 @@ func guess(raw []byte, hint string) string {
 	} else if isUTF8 {
 		return mixed(raw, plausibleUTF8(raw))
 	}
-	return mixed(raw, plausibleUTF8(raw))
+	if plausibleUTF8(raw) {
+		return mixed(raw, true)
+	}
+	out, _ := guessLegacy(raw).NewDecoder().Bytes(raw)
+	return string(out)
+}
+
+// guessLegacy chooses the charset of 8-bit bytes that are not UTF-8. Japanese
+// is told by its kana, of which any text has many and no other charset makes
+// such pairs of bytes; all else is taken as windows-1252.
+func guessLegacy(raw []byte) encoding.Encoding {
+	for _, enc := range [...]encoding.Encoding{japanese.ShiftJIS, japanese.EUCJP} {
+		out, err := enc.NewDecoder().Bytes(raw)
+		if err != nil {
+			continue
+		}
+		kana, other, bad := 0, 0, 0
+		for _, r := range string(out) {
+			switch {
+			case r == utf8.RuneError:
+				bad++
+			case r >= 0x3040 && r <= 0x30ff:
+				kana++
+			case r >= utf8.RuneSelf:
+				other++
+			}
+		}
+		if kana >= 3 && kana*4 >= other && bad*20 <= kana {
+			return enc
+		}
+	}
+	return charmap.Windows1252
 }
 
 // plausibleUTF8 says whether invalid UTF-8 was meant to be UTF-8 all the same:

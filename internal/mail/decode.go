@@ -370,7 +370,7 @@ func sniff(head []byte, isHTML bool) encoding.Encoding {
 	if plausibleUTF8(head) {
 		return nil
 	}
-	return charmap.Windows1252
+	return guessLegacy(head)
 }
 
 // validStart says whether b is valid UTF-8, but for a rune cut off at its end.

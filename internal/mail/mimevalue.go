@@ -98,6 +98,11 @@ func mimeValue(s string) (string, map[string]string) {
 	for i < len(s) && s[i] != ';' && s[i] != '(' {
 		i++
 	}
+	if eq := strings.IndexByte(s[start:i], '='); eq > 0 {
+		if sp := strings.IndexAny(s[start:start+eq], " \t\r\n"); sp > 0 {
+			i = start + sp // "text/plain charset=utf-8": a missing semicolon
+		}
+	}
 	value := strings.ToLower(cleanLine(s[start:i]))
 	i = skipCFWS(s, i)
 	var params map[string]string
