@@ -1,0 +1,598 @@
+package smtpguard
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
+)
+
+const (
+	// A line may have 12,288 bytes (AUTH, RFC 4954 section 4), a command 2,048:
+	// the 512 of RFC 5321 and what extensions add.
+	maxLine    = 12 << 10
+	maxCommand = 2048
+	readBuffer = 16 << 10
+	maxPending = 32 << 10 // replies gathered before they are sent anyway
+
+	bareText = "Bare CR or LF in message"
+)
+
+// Params are the parameters of the MAIL command that the guard keeps.
+type Params struct {
+	Size  int64  // RFC 1870; -1 when not declared
+	UTF8  bool   // RFC 6531
+	ID    string // XID, from peers only: the message's id
+	Trace int64  // XTRACE, from peers only: bytes of trace headers in front
+}
+
+type mode uint8
+
+const (
+	modeCommand mode = iota
+	modeAuth         // the next line answers a 334
+	modeData
+	modeChunk
+)
+
+// link is a network connection, before and after STARTTLS.
+type link struct {
+	srv    *server
+	raw    net.Conn
+	remote netip.Addr
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu   sync.Mutex // guards what follows, and reply state in Conn
+	net  net.Conn
+	out  []byte
+	gone bool
+
+	waiting atomic.Bool // in a read between commands
+}
+
+// Conn is one conversation, as the library and the session see it. After
+// STARTTLS there is another one.
+type Conn struct {
+	*link
+	br  *bufio.Reader
+	tls *tls.ConnectionState
+
+	// Written by the library's replies, under mu.
+	line    []byte // of a reply, incomplete
+	silent  bool   // the greeting is not sent: this conversation follows STARTTLS
+	last    int    // code of the newest reply
+	replied bool   // there was a reply since begin
+
+	// Owned by the goroutine that reads.
+	mode     mode
+	state    state
+	scan     scanner
+	chunk    int64  // bytes to come
+	final    bool   // it is the last
+	pending  string // rest of the line for the library
+	detached bool   // STARTTLS took the link away
+	dead     bool   // nothing more is read
+	fatal    *gosmtp.SMTPError
+
+	verb     string
+	begun    time.Time
+	open     bool // a command is being answered
+	errors   int
+	failures int // of sign-in
+	authed   bool
+	extended bool // EHLO
+	helo     string
+	path     string
+	params   Params
+}
+
+func newConn(l *link, secure *tls.ConnectionState, silent bool) *Conn {
+	c := &Conn{link: l, tls: secure, silent: silent, state: fresh}
+	c.br = bufio.NewReaderSize(source{c}, readBuffer)
+	return c
+}
+
+// source is the network below the buffer: it sends the gathered replies before
+// it waits, and waits no longer than allowed.
+type source struct{ c *Conn }
+
+func (s source) Read(p []byte) (int, error) {
+	c := s.c
+	if err := c.Flush(); err != nil {
+		return 0, err
+	}
+	between := c.mode == modeCommand || c.mode == modeAuth
+	wait := c.srv.Idle
+	if !between {
+		wait = c.srv.DataIdle
+	}
+	c.net.SetReadDeadline(time.Now().Add(wait))
+	if between {
+		c.waiting.Store(true)
+		defer c.waiting.Store(false)
+		if c.srv.closing.Load() {
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+	return c.net.Read(p)
+}
+
+// Read gives the library one command, or bytes of a message up to its end.
+func (c *Conn) Read(p []byte) (n int, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.srv.Log.Error("panic", "proto", c.srv.Proto, "remote", c.remote, "panic", r, "stack", string(debug.Stack()))
+			c.dead, n, err = true, 0, io.EOF
+		}
+	}()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if c.pending != "" {
+		n = copy(p, c.pending)
+		c.pending = c.pending[n:]
+		return n, nil
+	}
+	if c.fatal != nil && !c.hasReply() {
+		return 0, c.fatal
+	}
+	switch c.mode {
+	case modeChunk:
+		if c.chunk > 0 && c.fatal == nil {
+			return c.readChunk(p)
+		}
+		c.mode = modeCommand
+	case modeData:
+		if c.fatal == nil {
+			return c.readData(p)
+		}
+		c.mode = modeCommand
+	}
+	c.settle()
+	if c.mode == modeData {
+		return c.readData(p)
+	}
+	for {
+		if c.dead {
+			c.Flush()
+			return 0, io.EOF
+		}
+		line, ok := c.readLine()
+		if !ok {
+			continue
+		}
+		if c.mode == modeAuth {
+			c.mode = modeCommand
+			c.begin("AUTH", true)
+			line = authLine(line)
+		} else if line = c.command(line); line == "" {
+			c.answered()
+			continue
+		}
+		c.pending = line + "\r\n"
+		n = copy(p, c.pending)
+		c.pending = c.pending[n:]
+		return n, nil
+	}
+}
+
+// readLine reads a command line. When it returns false there is none: it has
+// answered, or the connection is dead.
+func (c *Conn) readLine() (string, bool) {
+	b, err := c.br.ReadSlice('\n')
+	switch {
+	case err == nil && len(b) > maxLine, errors.Is(err, bufio.ErrBufferFull):
+		c.begin("", false)
+		c.doom(500, "5.5.2", "Line too long")
+		return "", false
+	case err == nil && c.mode != modeAuth && len(b) > maxCommand && !(len(b) > 5 && asciiFold(b[:5], "AUTH ")):
+		c.begin("", false)
+		c.fail(500, "5.5.2", "Line too long")
+		return "", false
+	case err == nil && (len(b) < 2 || b[len(b)-2] != '\r'):
+		c.begin("", false)
+		if c.mode == modeAuth { // the library waits for an answer
+			return "*", true
+		}
+		c.fail(500, "5.5.2", "Lines must end with CRLF")
+		return "", false
+	case err == nil:
+		return string(b[:len(b)-2]), true
+	case c.srv.closing.Load() && isTimeout(err):
+		c.begin("", false)
+		c.doom(421, "4.3.2", "Service shutting down")
+	case isTimeout(err):
+		c.begin("", false)
+		c.doom(421, "4.4.2", "Idle too long")
+	}
+	c.dead = true
+	return "", false
+}
+
+func asciiFold(b []byte, s string) bool {
+	for i := range b {
+		if b[i]&^0x20 != s[i]&^0x20 {
+			return false
+		}
+	}
+	return true
+}
+
+// readData gives the library bytes of a message, dots and end included.
+func (c *Conn) readData(p []byte) (int, error) {
+	b, err := c.peek(p)
+	if err != nil {
+		return 0, err
+	}
+	n, end, bad := c.scan.scan(b)
+	if n == 0 && bad {
+		return 0, c.abort(554, [3]int{5, 5, 2}, bareText)
+	}
+	copy(p, b[:n])
+	c.br.Discard(n)
+	if end {
+		c.mode = modeCommand
+	}
+	return n, nil
+}
+
+// readChunk gives the library bytes of a chunk.
+func (c *Conn) readChunk(p []byte) (int, error) {
+	b, err := c.peek(p[:min(int64(len(p)), c.chunk)])
+	if err != nil {
+		return 0, err
+	}
+	n, _, bad := c.scan.scan(b)
+	if n == 0 && bad || int64(n) == c.chunk && c.final && c.scan.open() {
+		return 0, c.abort(554, [3]int{5, 5, 2}, bareText)
+	}
+	copy(p, b[:n])
+	c.br.Discard(n)
+	c.chunk -= int64(n)
+	return n, nil
+}
+
+// peek waits for bytes of a message and gives at most len(p) of them. The end
+// of the connection must not look like the end of the message: within a chunk
+// the library would take an EOF for it.
+func (c *Conn) peek(p []byte) ([]byte, error) {
+	if _, err := c.br.Peek(1); err != nil {
+		if isTimeout(err) {
+			return nil, c.abort(421, [3]int{4, 4, 2}, "Message stalled")
+		}
+		return nil, c.abort(421, [3]int{4, 4, 2}, "Connection lost")
+	}
+	return c.br.Peek(min(c.br.Buffered(), len(p)))
+}
+
+// abort ends the message under way and, after the library's reply, the connection.
+func (c *Conn) abort(code int, status [3]int, text string) error {
+	c.dead = true
+	c.mu.Lock()
+	c.replied = false
+	c.mu.Unlock()
+	c.fatal = Errorf(code, status, text)
+	return c.fatal
+}
+
+func (c *Conn) hasReply() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.replied
+}
+
+// skip reads a chunk away.
+func (c *Conn) skip(size int64) {
+	c.mode = modeChunk
+	if _, err := io.CopyN(io.Discard, c.br, size); err != nil {
+		c.dead = true
+	}
+	c.mode = modeCommand
+}
+
+// buffered tells whether input is waiting that the peer sent too early.
+func (c *Conn) buffered() bool { return c.br.Buffered() > 0 }
+
+// settle draws the consequences of the reply to the command before.
+func (c *Conn) settle() {
+	c.mu.Lock()
+	code, replied := c.last, c.replied
+	c.mu.Unlock()
+	if !c.open || !replied {
+		return
+	}
+	c.open = false
+	ok := code/100 == 2
+	switch c.verb {
+	case "EHLO", "HELO", "LHLO":
+		if ok {
+			c.state = greeted
+		}
+	case "RSET":
+		if ok && c.state != fresh {
+			c.state = greeted
+		}
+	case "MAIL":
+		if ok {
+			c.state = hasFrom
+		}
+	case "RCPT":
+		if ok {
+			c.state = hasTo
+		}
+	case "DATA":
+		if code == 354 {
+			c.mode, c.scan = modeData, scanner{dots: true}
+			c.open = true // the reply that counts is still to come
+			return
+		}
+		if c.state == hasTo {
+			c.state = greeted
+		}
+	case "BDAT":
+		switch {
+		case c.state&(hasTo|inData) == 0:
+		case ok && !c.final:
+			c.state = inData
+		default:
+			c.state = greeted
+		}
+	case "AUTH":
+		switch code {
+		case 334:
+			c.mode = modeAuth
+		case 235:
+			c.authed = true
+		case 535:
+			if c.failures++; c.failures >= c.srv.MaxAuthFailures {
+				c.doom(421, "4.7.0", "Too many failed sign-ins")
+			}
+		}
+	}
+	c.srv.observe(c, code)
+	if code == 421 {
+		c.dead = true
+	}
+}
+
+// answered closes a command that the library did not see.
+func (c *Conn) answered() {
+	c.mu.Lock()
+	code, replied := c.last, c.replied
+	c.mu.Unlock()
+	if c.open && replied {
+		c.open = false
+		c.srv.observe(c, code)
+	}
+}
+
+// begin notes that a command is being answered.
+func (c *Conn) begin(verb string, known bool) {
+	if !known {
+		verb = "?"
+	}
+	c.verb, c.begun, c.open = verb, time.Now(), true
+	c.mu.Lock()
+	c.replied = false
+	c.mu.Unlock()
+}
+
+// reply answers a command here.
+func (c *Conn) reply(code int, status, text string) {
+	c.mu.Lock()
+	c.out = append(c.out, replyLine(code, status, text)...)
+	c.last, c.replied = code, true
+	c.mu.Unlock()
+}
+
+// fail answers a command that was wrong, which is allowed only so often.
+func (c *Conn) fail(code int, status, text string) {
+	c.reply(code, status, text)
+	if c.errors++; c.errors >= c.srv.MaxErrors {
+		c.doom(421, "4.7.0", "Too many errors")
+	}
+}
+
+// doom answers and ends the connection.
+func (c *Conn) doom(code int, status, text string) {
+	c.reply(code, status, text)
+	c.dead = true
+}
+
+// Write takes the library's replies.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return 0, net.ErrClosed
+	}
+	c.line = append(c.line, p...)
+	for {
+		i := indexLine(c.line)
+		if i < 0 {
+			break
+		}
+		c.replyFromLibrary(string(c.line[:i]))
+		c.line = append(c.line[:0], c.line[i:]...)
+	}
+	if len(c.out) > maxPending {
+		if err := c.flush(); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+func indexLine(b []byte) int {
+	for i, ch := range b {
+		if ch == '\n' {
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// replyFromLibrary passes one line of a reply on. mu is held.
+func (c *Conn) replyFromLibrary(line string) {
+	code, final := 0, true
+	if len(line) >= 4 {
+		code, _ = strconv.Atoi(line[:3])
+		final = line[3] != '-'
+	}
+	if c.silent {
+		c.silent = !final
+		return
+	}
+	if final && code == 250 && (c.verb == "EHLO" || c.verb == "LHLO") {
+		if c.srv.TLS != nil && c.tls == nil {
+			c.out = append(c.out, "250-STARTTLS\r\n"...)
+		}
+		if c.Peer() {
+			c.out = append(c.out, "250-XID\r\n250-XTRACE\r\n"...)
+		}
+	}
+	c.out = append(c.out, line...)
+	if final {
+		c.last, c.replied = code, true
+	}
+}
+
+// Flush sends the gathered replies. A session calls it before it makes a
+// client wait on purpose.
+func (c *Conn) Flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flush()
+}
+
+func (l *link) flush() error {
+	if len(l.out) == 0 || l.gone {
+		return nil
+	}
+	l.net.SetWriteDeadline(time.Now().Add(l.srv.WriteTimeout))
+	_, err := l.net.Write(l.out)
+	l.out = l.out[:0]
+	if cap(l.out) > maxPending {
+		l.out = nil
+	}
+	return err
+}
+
+// upgrade answers STARTTLS and begins another conversation under TLS.
+func (c *Conn) upgrade() {
+	c.reply(220, "2.0.0", "Ready to start TLS")
+	c.srv.observe(c, 220)
+	c.open = false
+	if c.Flush() != nil {
+		c.dead = true
+		return
+	}
+	t := tls.Server(c.net, c.srv.TLS)
+	state, err := c.srv.handshake(c.ctx, t)
+	c.dead = true
+	if err != nil {
+		c.srv.Log.Info("TLS failed", "proto", c.srv.Proto, "remote", c.remote, "err", err)
+		return
+	}
+	c.mu.Lock()
+	c.net = t
+	c.mu.Unlock()
+	c.detached = true
+	next := newConn(c.link, &state, true)
+	next.errors, next.failures = c.errors, c.failures
+	if !c.srv.front.give(next) {
+		next.Close()
+	}
+}
+
+// Close sends what is left and ends the connection, unless STARTTLS took it over.
+func (c *Conn) Close() error {
+	if c.detached {
+		return nil
+	}
+	return c.link.close()
+}
+
+func (l *link) close() error {
+	l.mu.Lock()
+	if l.gone {
+		l.mu.Unlock()
+		return nil
+	}
+	l.flush()
+	l.gone = true
+	l.mu.Unlock()
+	l.cancel()
+	err := l.net.Close()
+	l.srv.drop(l)
+	return err
+}
+
+// kill breaks the connection off, even under somebody who is writing to it.
+func (l *link) kill() {
+	l.cancel()
+	l.raw.Close()
+}
+
+// TLS is the state of TLS, or nil.
+func (c *Conn) TLS() *tls.ConnectionState { return c.tls }
+
+// Addr is the address of the client.
+func (c *Conn) Addr() netip.Addr { return c.remote }
+
+// Context ends with the connection or the server.
+func (c *Conn) Context() context.Context { return c.ctx }
+
+// Peer tells whether the client is one of our own processes: by a verified
+// certificate, or by loopback where the door is configured so.
+func (c *Conn) Peer() bool {
+	if c.tls != nil && len(c.tls.VerifiedChains) > 0 {
+		return true
+	}
+	return c.srv.TrustLoopback && c.remote.IsLoopback()
+}
+
+// Path is the address of the MAIL or RCPT under way, canonical. (The library
+// hands addresses over without their quotes.)
+func (c *Conn) Path() string { return c.path }
+
+// Params are the parameters of the MAIL command under way.
+func (c *Conn) Params() Params { return c.params }
+
+// Helo is the client's name for itself.
+func (c *Conn) Helo() string { return c.helo }
+
+// Extended tells whether the client said EHLO or LHLO.
+func (c *Conn) Extended() bool { return c.extended }
+
+// LocalAddr is the door's address.
+func (c *Conn) LocalAddr() net.Addr { return c.net.LocalAddr() }
+
+// RemoteAddr is the client's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.net.RemoteAddr() }
+
+// SetDeadline does nothing: the guard has its own.
+func (c *Conn) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline does nothing: the guard has its own.
+func (c *Conn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing: the guard has its own.
+func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
