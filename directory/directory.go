@@ -237,6 +237,18 @@ type NewUser struct {
 // directory/authn in the process, or directory/remote). Doors declare the few
 // methods of it that they need.
 type Directory interface {
+	Objects
+
+	// SignIn checks credentials. Failures are Unauthenticated (which never
+	// reveals whether the account exists, nor by its timing), Limit when the
+	// account or address is slowed down, Unavailable.
+	SignIn(ctx context.Context, c Credentials) (Session, error)
+	// Keys gives the public keys that tokens are verified with.
+	Keys(ctx context.Context) ([]Key, error)
+}
+
+// Objects is the directory without sign-in; directory/postgres has it.
+type Objects interface {
 	// Resolve tells what an address is, ignoring case and a +detail. It must
 	// answer in well under 20 ms under a harvest attack.
 	Resolve(ctx context.Context, address string) (Resolution, error)
@@ -248,19 +260,16 @@ type Directory interface {
 	// UserByAddress gives a user by any of its addresses, its UPN or account.
 	UserByAddress(ctx context.Context, as Principal, address string) (User, error)
 	// People searches the address list; total is the number of all hits.
+	// Groups are hits too: a User of KindGroup with ID, Address and Name.
 	People(ctx context.Context, as Principal, q PeopleQuery) (hits []User, total int, err error)
 	// MaySendAs tells whether as may write address into From and MAIL FROM.
 	MaySendAs(ctx context.Context, as Principal, address string) (bool, error)
 
-	// SignIn checks credentials. Failures are Unauthenticated (which never
-	// reveals whether the account exists, nor by its timing), Limit when the
-	// account or address is slowed down, Unavailable.
-	SignIn(ctx context.Context, c Credentials) (Session, error)
-	// Keys gives the public keys that tokens are verified with.
-	Keys(ctx context.Context) ([]Key, error)
 	// Follow calls fn with every change after since, in order, and with the
 	// newest USN at least every 10 seconds even if nothing changed (a beat has
-	// no ID). It returns when ctx ends, fn fails or the source is lost.
+	// no ID). It returns when ctx ends, fn fails or the source is lost. A
+	// negative since is now: the first call is then a beat with the USN to go on
+	// from. Resync means that since is too old: begin with nothing remembered.
 	Follow(ctx context.Context, since USN, fn func([]Change) error) error
 
 	AddDomain(ctx context.Context, as Principal, name string) (Domain, error)

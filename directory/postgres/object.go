@@ -124,6 +124,7 @@ func (o *object) derive() (d derived, err error) {
 	for _, r := range o.attrs["waypostRoles"] {
 		d.roles |= roleNames[r]
 	}
+	var whole []string // what is searched as it is written
 	words := []string{d.name, o.attrs.get("givenName"), o.attrs.get("sn"), o.attrs.get("mailNickname")}
 	for _, p := range o.attrs["proxyAddresses"] {
 		kind, address, _ := strings.Cut(p, ":")
@@ -136,11 +137,10 @@ func (o *object) derive() (d derived, err error) {
 			return d, err
 		}
 		d.keys = append(d.keys, nameKey{nameAddress, key})
-		local, domain, _ := directory.SplitAddress(address)
-		words = append(words, local)
+		local, _, _ := directory.SplitAddress(address)
+		words, whole = append(words, local), append(whole, key)
 		if kind == "SMTP" {
 			d.address = address
-			words = append(words, domain)
 		}
 	}
 	if upn := o.attrs.get("userPrincipalName"); upn != "" {
@@ -155,7 +155,7 @@ func (o *object) derive() (d derived, err error) {
 	}
 	slices.SortFunc(d.keys, compareKeys)
 	d.keys = slices.Compact(d.keys)
-	d.terms = terms(words)
+	d.terms = terms(words, whole)
 	return d, nil
 }
 
@@ -166,18 +166,15 @@ func compareKeys(a, b nameKey) int {
 	return strings.Compare(a.key, b.key)
 }
 
-// terms are the words that the address list is searched by, each once, and for
-// what is searched as it is written ("a.smith") the folded texts too.
-func terms(texts []string) string {
-	var all []string
+// terms are what the address list is searched by, each once: the words of texts
+// and the addresses as they are written, so that "ann.l" finds ann.lee@….
+func terms(texts, whole []string) string {
 	for _, t := range texts {
-		all = append(all, directory.Words(t)...)
-		if whole := directory.Fold(t); t != "" && !strings.ContainsFunc(whole, unicode.IsSpace) {
-			all = append(all, whole)
-		}
+		whole = append(whole, directory.Words(t)...)
 	}
-	slices.Sort(all)
-	return strings.Join(slices.Compact(all), " ")
+	whole = slices.DeleteFunc(whole, func(w string) bool { return strings.ContainsRune(w, ' ') })
+	slices.Sort(whole)
+	return strings.Join(slices.Compact(whole), " ")
 }
 
 func orderKey(name string) string { return strings.Join(directory.Words(name), " ") }
@@ -370,18 +367,25 @@ func (w *writing) freeRDN(ctx context.Context, o *object) (string, error) {
 	return "", fault.New(fault.Exists, "%s is taken", want)
 }
 
-// freeAccount gives a sAMAccountName from a local part: without what AD
-// forbids, at most 20 characters (the limit for users), numbered when taken.
-func (w *writing) freeAccount(ctx context.Context, local string) (string, error) {
-	base := strings.TrimRight(strings.Map(func(r rune) rune {
+// accountBase makes a sAMAccountName of a local part: without what AD forbids,
+// at most 20 characters (the limit for users).
+func accountBase(local string) string {
+	base := strings.Map(func(r rune) rune {
 		if forbiddenInAccount(r) {
 			return '_'
 		}
 		return r
-	}, local), ".")
-	if base == "" {
-		base = "user"
+	}, local)
+	r := []rune(base)
+	if base = strings.TrimRight(string(r[:min(len(r), 20)]), "."); base == "" {
+		return "user"
 	}
+	return base
+}
+
+// freeAccount gives a sAMAccountName for a local part, numbered when taken.
+func (w *writing) freeAccount(ctx context.Context, local string) (string, error) {
+	base := accountBase(local)
 	for n := 0; n < 1000; n++ {
 		suffix := ""
 		if n > 0 {

@@ -46,8 +46,9 @@ const (
 
 // Options of a Store.
 type Options struct {
-	// Hash makes the stored form of a password (authn.Hasher.Hash). Needed.
-	Hash func(ctx context.Context, password string) (string, error)
+	// Hash makes the stored form of a password (authn.Hasher.Hash); like is the
+	// stored form of the one before, or "". Needed.
+	Hash func(ctx context.Context, password, like string) (string, error)
 	// Log is slog.Default when nil.
 	Log *slog.Logger
 }
@@ -56,7 +57,7 @@ type Options struct {
 // Account, Succeeded and Failed. Its methods are safe for concurrent use.
 type Store struct {
 	db     *pgdb.DB
-	hash   func(context.Context, string) (string, error)
+	hash   func(ctx context.Context, password, like string) (string, error)
 	log    *slog.Logger
 	notify *pgdb.Notifier
 	wake   chan struct{} // somebody else committed

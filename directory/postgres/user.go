@@ -249,7 +249,7 @@ func (s *Store) prepare(ctx context.Context, n *directory.NewUser) (hash string,
 	if err := checkPassword(n.Password); err != nil {
 		return "", err
 	}
-	return s.hash(ctx, n.Password)
+	return s.hash(ctx, n.Password, "")
 }
 
 func (w *writing) addUser(ctx context.Context, u directory.User, hash string) (directory.User, error) {
@@ -456,7 +456,12 @@ func (s *Store) SetPassword(ctx context.Context, as directory.Principal, id dire
 	if err := checkPassword(password); err != nil {
 		return err
 	}
-	hash, err := s.hash(ctx, password)
+	var like string
+	err = s.db.QueryRow(ctx, `SELECT hash FROM directory.account WHERE object = $1`, id).Scan(&like)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	hash, err := s.hash(ctx, password, like)
 	if err != nil {
 		return err
 	}

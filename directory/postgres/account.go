@@ -1,0 +1,154 @@
+package postgres
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+)
+
+// knownPerAccount bounds the client addresses remembered for an account.
+const knownPerAccount = 64
+
+// lockKey names an account in the lock-out table. A login that nobody has is
+// locked out like one that somebody has, so that the reply tells nothing.
+func lockKey(id directory.ObjectID, login string) string {
+	if id != 0 {
+		return strconv.FormatInt(int64(id), 10)
+	}
+	return "login " + directory.Fold(login)
+}
+
+// Account gives what sign-in needs of the account that a login names; for a
+// login that nobody has, ID is 0 and the same queries run. The account's state
+// comes from the tables, so that a change counts in every process at once.
+func (s *Store) Account(ctx context.Context, login, client string) (a directory.Account, err error) {
+	defer fault.Wrap(&err, "look up an account")
+	var id directory.ObjectID
+	e := s.view.login(login)
+	if e != nil && e.class == classUser {
+		id = e.id
+	}
+	var found bool
+	b := &pgx.Batch{}
+	b.Queue(`
+		SELECT o.mailbox, o.home_mdb, o.address, o.name, o.roles, a.hash, a.former, a.epoch, a.enabled
+		FROM directory.account a JOIN directory.object o ON o.id = a.object WHERE a.object = $1`, id).Query(func(rows pgx.Rows) error {
+		p := &a.Principal
+		_, err := pgx.ForEachRow(rows, []any{
+			&p.Mailbox, &p.HomeMDB, &p.Address, &p.Name, &p.Roles, &a.Hash, &a.Former, &p.Epoch, &a.Enabled,
+		}, func() error { found = true; return nil })
+		return err
+	})
+	b.Queue(`SELECT failures FROM directory.known_address WHERE object = $1 AND client = $2`, id, client).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&a.Missed}, func() error { a.Known = true; return nil })
+		return err
+	})
+	b.Queue(`
+		SELECT coalesce(extract(epoch FROM max(until) - now()), 0)::float8 FROM directory.lockout
+		WHERE (kind, key) IN (('account', $1), ('client', $2)) AND until > now()`, lockKey(id, login), client).QueryRow(func(r pgx.Row) error {
+		var seconds float64
+		err := r.Scan(&seconds)
+		a.Locked = time.Duration(seconds * float64(time.Second))
+		return err
+	})
+	if err := s.db.Batch(ctx, b); err != nil {
+		return directory.Account{}, err
+	}
+	if found {
+		a.Principal.ID = id
+		a.Principal.Roles &^= directory.RoleSystem
+	}
+	return a, nil
+}
+
+// Failed counts a failed sign-in. From a known address it counts for that pair
+// alone and locks nobody out. It is not durable at once: a crash may forgive
+// the last second's failures, and an attack never waits for the disk.
+func (s *Store) Failed(ctx context.Context, t directory.Attempt, account, client directory.Backoff) (err error) {
+	defer fault.Wrap(&err, "count a failed sign-in")
+	b := &pgx.Batch{}
+	b.Queue(`SET LOCAL synchronous_commit = off`)
+	if t.Known && t.ID != 0 {
+		b.Queue(`UPDATE directory.known_address SET failures = least(failures + 1, 1000000) WHERE object = $1 AND client = $2`, t.ID, t.Client)
+		return s.db.Batch(ctx, b)
+	}
+	count := func(kind, key string, law directory.Backoff) {
+		b.Queue(`
+			INSERT INTO directory.lockout AS l (kind, key, failures, last, until) VALUES ($1, $2, 1, now(), now())
+			ON CONFLICT (kind, key) DO UPDATE SET
+				failures = greatest(0, l.failures - floor(extract(epoch FROM now() - l.last) / $3::float8)::int) + 1,
+				last = now()`, kind, key, law.Forgive.Seconds())
+		b.Queue(`
+			UPDATE directory.lockout SET until = now() + least($3::float8, power(2::float8, least(failures - $4::int, 30) - 1)) * interval '1 second'
+			WHERE kind = $1 AND key = $2 AND failures > $4::int`, kind, key, law.Most.Seconds(), law.Free)
+	}
+	// Always in this order, so that two attempts never wait for each other.
+	count("account", lockKey(t.ID, t.Login), account)
+	if t.Client != "" {
+		count("client", t.Client, client)
+	}
+	return s.db.Batch(ctx, b)
+}
+
+// Succeeded forgives the account what was counted against it when the client is
+// new to it, and remembers the client. A client's own failures are only
+// forgiven by time: whoever has one account could guess at others for ever.
+func (s *Store) Succeeded(ctx context.Context, t directory.Attempt) (err error) {
+	defer fault.Wrap(&err, "remember a sign-in")
+	b := &pgx.Batch{}
+	b.Queue(`SET LOCAL synchronous_commit = off`)
+	if !t.Known {
+		b.Queue(`DELETE FROM directory.lockout WHERE kind = 'account' AND key = $1`, lockKey(t.ID, t.Login))
+	}
+	if t.Client != "" {
+		// Nothing is written when it was seen today already.
+		b.Queue(`
+			INSERT INTO directory.known_address AS k (object, client, last)
+			SELECT object, $2, now() FROM directory.account WHERE object = $1
+			ON CONFLICT (object, client) DO UPDATE SET last = now(), failures = 0
+			WHERE k.failures > 0 OR k.last < now() - interval '1 day'`, t.ID, t.Client)
+	}
+	if !t.Known && t.Client != "" {
+		b.Queue(`
+			DELETE FROM directory.known_address WHERE object = $1 AND client IN (
+				SELECT client FROM directory.known_address WHERE object = $1 ORDER BY last DESC OFFSET $2)`, t.ID, knownPerAccount)
+	}
+	return s.db.Batch(ctx, b)
+}
+
+// Rehash replaces a hash by one of the same password with newer parameters;
+// nothing happens when the password was changed meanwhile. It begins no epoch.
+func (s *Store) Rehash(ctx context.Context, id directory.ObjectID, old, hash string) error {
+	_, err := s.db.Exec(ctx, `UPDATE directory.account SET hash = $3 WHERE object = $1 AND hash = $2`, id, old, hash)
+	return err
+}
+
+// SigningKeys gives the keys made after a moment, newest first.
+func (s *Store) SigningKeys(ctx context.Context, after time.Time) (_ []directory.SigningKey, err error) {
+	defer fault.Wrap(&err, "read the signing keys")
+	rows, err := s.db.Query(ctx, `SELECT id, private, public, created FROM directory.signing_key WHERE created > $1 ORDER BY created DESC, id`, after)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[directory.SigningKey])
+}
+
+// AddSigningKey keeps a new key, unless somebody made one after the moment
+// named, and removes those that are older than the other moment.
+func (s *Store) AddSigningKey(ctx context.Context, k directory.SigningKey, unless, older time.Time) (err error) {
+	defer fault.Wrap(&err, "keep a signing key")
+	_, err = s.db.Exec(ctx, `
+		INSERT INTO directory.signing_key (id, private, public, created)
+		SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM directory.signing_key WHERE created > $5)`,
+		k.ID, k.Seed, k.Public, k.Created, unless)
+	if err != nil {
+		return err
+	}
+	_, err = s.db.Exec(ctx, `DELETE FROM directory.signing_key WHERE created < $1`, older)
+	return err
+}

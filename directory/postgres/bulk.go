@@ -1,0 +1,254 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+)
+
+// maxBulk bounds one call of AddUsers.
+const maxBulk = 5000
+
+// AddUsers adds many users in one transaction, all or none; imports use it. At
+// most 5,000 at a time. Each has a USN of its own.
+func (s *Store) AddUsers(ctx context.Context, as directory.Principal, list []directory.NewUser) (users []directory.User, err error) {
+	defer fault.Wrap(&err, "add %d users", len(list))
+	if err := s.may(ctx, as, change); err != nil {
+		return nil, err
+	}
+	if len(list) > maxBulk {
+		return nil, fault.New(fault.Limit, "at most %d users at a time", maxBulk)
+	}
+	hashes := make([]string, len(list))
+	ready := make([]directory.NewUser, len(list))
+	for i, n := range list {
+		if hashes[i], err = s.prepare(ctx, &n); err != nil {
+			return nil, err
+		}
+		ready[i] = n
+	}
+	err = s.write(ctx, func(ctx context.Context, w *writing) error {
+		users, err = w.addUsers(ctx, ready, hashes)
+		return err
+	})
+	return users, err
+}
+
+// bulk is what one AddUsers writes, by table.
+type bulk struct {
+	objects, names, accounts, changes [][]any
+}
+
+func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes []string) ([]directory.User, error) {
+	objects, err := w.bulkObjects(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.bulkRDNs(ctx, objects); err != nil {
+		return nil, err
+	}
+	var b bulk
+	users := make([]directory.User, len(list))
+	for i, o := range objects {
+		if i > 0 {
+			w.usn++ // the first has the number of the writing itself
+		}
+		o.usn = w.usn
+		d, err := o.derive()
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range d.keys {
+			b.names = append(b.names, []any{int16(k.kind), k.key, o.id})
+		}
+		raw, err := json.Marshal(o.attrs)
+		if err != nil {
+			return nil, err
+		}
+		b.objects = append(b.objects, []any{
+			o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, o.usn, o.usn, o.created, o.created,
+			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms,
+		})
+		a := account{}
+		if o.account != nil {
+			a = *o.account
+			b.accounts = append(b.accounts, []any{o.id, hashes[i], a.epoch})
+		}
+		b.changes = append(b.changes, []any{o.id, o.usn, int16(d.kind), a.epoch, a.enabled})
+		if users[i], err = o.user(list[i].OU); err != nil {
+			return nil, err
+		}
+	}
+	w.counters.usn = w.usn
+	return users, w.copyIn(ctx, b)
+}
+
+// bulkObjects makes the objects with names that nobody has.
+func (w *writing) bulkObjects(ctx context.Context, list []directory.NewUser) ([]*object, error) {
+	taken, err := w.takenNames(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	places := map[string]directory.ObjectID{} // by domain and path
+	place := func(domain, path string) (id directory.ObjectID, err error) {
+		if id = places[domain+"/"+path]; id == 0 {
+			id, err = w.place(ctx, "x@"+domain, path)
+			places[domain+"/"+path] = id
+		}
+		return id, err
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	objects := make([]*object, len(list))
+	for i, n := range list {
+		u := n.User
+		o := &object{id: w.newObject(), guid: newGUID(), class: classUser, attrs: attributes{}, mailbox: w.newMailbox(), created: now}
+		if u.Kind == directory.KindUser {
+			o.account = &account{epoch: 1, enabled: true}
+		}
+		u.Enabled = o.account != nil
+		local, domain, err := directory.SplitAddress(u.Address)
+		if err != nil {
+			return nil, err
+		}
+		if u.Account == "" {
+			u.Account = accountBase(local)
+			if taken.has(nameKey{nameAccount, directory.Fold(u.Account)}, o.id) {
+				if u.Account, err = w.freeAccount(ctx, "u"+strconv.FormatInt(int64(o.id), 10)); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if err := o.put(&u); err != nil {
+			return nil, err
+		}
+		if o.parent, err = place(domain, u.OU); err != nil {
+			return nil, err
+		}
+		for _, a := range smtpAddresses(o.attrs) {
+			_, domain, _ := directory.SplitAddress(a)
+			if _, err := place(domain, ""); err != nil {
+				return nil, err
+			}
+		}
+		d, err := o.derive()
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range d.keys {
+			if taken.has(k, o.id) {
+				return nil, fault.New(fault.Exists, "%s is taken", k.key)
+			}
+			taken.take(k, o.id)
+		}
+		objects[i] = o
+	}
+	return objects, nil
+}
+
+// bulkRDNs makes the names inside each container differ.
+func (w *writing) bulkRDNs(ctx context.Context, objects []*object) error {
+	type place struct {
+		parent directory.ObjectID
+		key    string
+	}
+	parents, keys := make([]directory.ObjectID, len(objects)), make([]string, len(objects))
+	for i, o := range objects {
+		parents[i], keys[i] = o.parent, o.rdnKey()
+	}
+	rows, err := w.Query(ctx, `
+		SELECT o.parent, o.rdn_key FROM unnest($1::bigint[], $2::text[]) AS want (parent, key)
+		JOIN directory.object o ON o.parent = want.parent AND o.rdn_key = want.key`, parents, keys)
+	if err != nil {
+		return err
+	}
+	taken := map[place]bool{}
+	var p place
+	if _, err := pgx.ForEachRow(rows, []any{&p.parent, &p.key}, func() error { taken[p] = true; return nil }); err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if taken[place{o.parent, o.rdnKey()}] {
+			o.rdn += " (" + strconv.FormatInt(int64(o.id), 10) + ")"
+			o.attrs.set("cn", o.rdn)
+		}
+		taken[place{o.parent, o.rdnKey()}] = true
+	}
+	return nil
+}
+
+func (w *writing) copyIn(ctx context.Context, b bulk) error {
+	for _, table := range []struct {
+		name    string
+		columns []string
+		rows    [][]any
+	}{
+		{"object", []string{
+			"id", "guid", "parent", "class", "rdn", "rdn_key", "attributes", "mailbox", "usn_created", "usn_changed", "created", "changed",
+			"kind", "address", "name", "home_mdb", "quota", "hidden", "roles", "terms",
+		}, b.objects},
+		{"name", []string{"kind", "key", "object"}, b.names},
+		{"account", []string{"object", "hash", "epoch"}, b.accounts},
+		{"change", []string{"object", "usn", "kind", "epoch", "enabled"}, b.changes},
+	} {
+		if _, err := w.CopyFrom(ctx, pgx.Identifier{"directory", table.name}, table.columns, pgx.CopyFromRows(table.rows)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nameSet tells whose a name is; addresses and UPNs are one name space.
+type nameSet map[nameKey]directory.ObjectID
+
+func oneSpace(k nameKey) nameKey {
+	if k.kind == nameUPN {
+		k.kind = nameAddress
+	}
+	return k
+}
+
+func (s nameSet) take(k nameKey, id directory.ObjectID) { s[oneSpace(k)] = id }
+
+// has tells whether somebody but id has k.
+func (s nameSet) has(k nameKey, id directory.ObjectID) bool {
+	owner, ok := s[oneSpace(k)]
+	return ok && owner != id
+}
+
+// takenNames asks once for all names that the list may want.
+func (w *writing) takenNames(ctx context.Context, list []directory.NewUser) (nameSet, error) {
+	taken := nameSet{}
+	var keys, accounts []string
+	for _, n := range list {
+		for _, a := range append([]string{n.Address, n.UPN}, n.Addresses...) {
+			if key, err := directory.AddressKey(a); err == nil {
+				keys = append(keys, key)
+			}
+		}
+		name := n.Account
+		if name == "" {
+			local, _, _ := directory.SplitAddress(n.Address)
+			name = accountBase(local)
+		}
+		accounts = append(accounts, directory.Fold(name))
+	}
+	rows, err := w.Query(ctx, `
+		SELECT kind, key FROM directory.name WHERE kind IN (1, 2) AND key = ANY($1)
+		UNION ALL SELECT kind, key FROM directory.name WHERE kind = 3 AND key = ANY($2)`, keys, accounts)
+	if err != nil {
+		return nil, err
+	}
+	var kind int16
+	var key string
+	_, err = pgx.ForEachRow(rows, []any{&kind, &key}, func() error {
+		taken.take(nameKey{nameKind(kind), key}, rootID) // somebody's
+		return nil
+	})
+	return taken, err
+}
