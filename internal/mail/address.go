@@ -324,7 +324,7 @@ func (p *addressParser) flush() {
 
 // splitAddr cuts an addr-spec, perhaps with an obsolete route before it.
 func splitAddr(s string) (local, host string, ok bool) {
-	s = strings.TrimSpace(s)
+	s = strings.Trim(s, " \t\r\n")
 	s = strings.TrimLeft(s, "<")
 	if strings.HasPrefix(s, "@") { // RFC 5322 section 4.4 obs-route
 		if _, rest, found := strings.Cut(s, ":"); found {
@@ -363,7 +363,7 @@ func splitAddr(s string) (local, host string, ok bool) {
 }
 
 func hostText(s string) string {
-	s = strings.TrimSpace(cleanLine(s))
+	s = strings.Trim(cleanLine(s), " ")
 	if s == "" {
 		return MissingHost
 	}

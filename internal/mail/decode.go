@@ -329,7 +329,11 @@ func (t *textReader) Read(b []byte) (int, error) {
 			rest = failing{err}
 		}
 		src := io.MultiReader(bytes.NewReader(head), rest)
-		t.text = transform.NewReader(src, t.transformer(head))
+		var f transform.Transformer = cleaner{}
+		if enc := chooseCharset(t.name, head, t.isHTML); enc != nil {
+			f = transform.Chain(enc.NewDecoder(), cleaner{})
+		}
+		t.text = transform.NewReader(src, f)
 	}
 	return t.text.Read(b)
 }
@@ -338,17 +342,18 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-func (t *textReader) transformer(head []byte) transform.Transformer {
-	enc, isUTF8 := lookupCharset(t.name)
-	if enc == nil && !isUTF8 {
-		enc = sniff(head, t.isHTML)
-	} else if isUTF8 && !validStart(head) && !plausibleUTF8(head) {
-		enc = charmap.Windows1252
+// chooseCharset finds the charset of text that begins with head, nil meaning UTF-8.
+func chooseCharset(name string, head []byte, isHTML bool) encoding.Encoding {
+	enc, isUTF8 := lookupCharset(name)
+	switch {
+	case enc != nil:
+		return enc
+	case !isUTF8:
+		return sniff(head, isHTML)
+	case !validStart(head) && !plausibleUTF8(head):
+		return charmap.Windows1252
 	}
-	if enc == nil {
-		return cleaner{}
-	}
-	return transform.Chain(enc.NewDecoder(), cleaner{})
+	return nil
 }
 
 // sniff chooses the charset of text that declares none, nil meaning UTF-8.

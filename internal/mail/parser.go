@@ -11,7 +11,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }
 
 const (
 	keepLine    = 1 << 10  // bytes of a body line that are kept to recognise a delimiter
-	keepPlain   = 8 << 10  // bytes of plain text kept for the preview
+	keepPlain   = 4 << 10  // bytes of plain text kept for the preview
 	keepHTML    = 64 << 10 // bytes of HTML kept for the preview
 	keepCal     = 2 << 10  // bytes of a calendar kept to find its method
 	maxBoundary = 250
@@ -40,6 +40,7 @@ type Parser struct {
 	parts    int
 	text     int // bytes of text still to be kept
 
+	scratch *scratch
 	capture *capture
 	plain   capture
 	html    capture
@@ -62,10 +63,21 @@ type capture struct {
 	max  int
 }
 
+// scratch is memory that one parser after the other uses.
+type scratch struct {
+	head, plain, html, held []byte
+	decoded                 [keepPlain]byte
+	stack                   [8]frame
+}
+
+var scratches = sync.Pool{New: func() any { return &scratch{} }}
+
 // NewParser returns a Parser at the beginning of a message.
 func NewParser() *Parser {
-	p := &Parser{text: maxText}
-	p.stack = make([]frame, 0, 8)
+	s := scratches.Get().(*scratch)
+	p := &Parser{text: maxText, scratch: s, head: s.head, held: s.held[:0]}
+	p.plain.raw, p.html.raw = s.plain[:0], s.html[:0]
+	p.stack = s.stack[:0]
 	p.sum.Importance = 1
 	p.sum.Root = &Part{}
 	p.open(p.sum.Root, 0)
@@ -369,7 +381,14 @@ func (p *Parser) Summary() *Summary {
 	p.closeTo(0, p.pos, p.lines)
 	p.sum.Size, p.sum.Lines = p.pos, p.lines
 	p.survey()
-	p.held, p.head, p.stack = nil, nil, nil
+	// Only buffers of a usual size go back.
+	s := p.scratch
+	s.head, s.held, s.plain, s.html = p.head[:0], p.held[:0], p.plain.raw[:0], p.html.raw[:0]
+	if cap(s.head)+cap(s.held)+cap(s.html) <= 2*keepHTML {
+		clear(s.stack[:])
+		scratches.Put(s)
+	}
+	p.held, p.head, p.stack, p.scratch, p.plain, p.html, p.cal = nil, nil, nil, nil, capture{}, capture{}, capture{}
 	return &p.sum
 }
 

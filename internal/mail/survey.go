@@ -35,9 +35,36 @@ func (p *Parser) startCapture(c *Part) {
 	}
 }
 
+func (c *capture) decoded() io.Reader {
+	return decodeTransfer(bytes.NewReader(c.raw), c.part.Encoding, int64(len(c.raw)))
+}
+
+// text reads what was captured as clean text.
 func (c *capture) text() io.Reader {
-	r := decodeTransfer(bytes.NewReader(c.raw), c.part.Encoding, int64(len(c.raw)))
-	return decodeText(r, c.part.Params["charset"], c.part.Subtype == "html", int64(len(c.raw)))
+	return decodeText(c.decoded(), c.part.Params["charset"], c.part.Subtype == "html", min(int64(len(c.raw)), 2<<10))
+}
+
+// line is what was captured on one line. It does without the readers of text,
+// whose buffers would cost more than all the rest.
+func (c *capture) line(buf []byte) string {
+	var b []byte
+	if identity(c.part.Encoding) {
+		b = c.raw
+	} else {
+		n, _ := io.ReadFull(c.decoded(), buf)
+		b = buf[:n]
+	}
+	for n := 0; n < 3 && len(b) > 0; n++ { // a rune that the limit cut
+		if r, w := utf8.DecodeLastRune(b); r != utf8.RuneError || w != 1 {
+			break
+		} else if utf8.RuneStart(b[len(b)-1]) || n > 0 {
+			b = b[:len(b)-1]
+		}
+	}
+	if enc := chooseCharset(c.part.Params["charset"], b, false); enc != nil {
+		b, _ = enc.NewDecoder().Bytes(b)
+	}
+	return squeeze(b, MaxPreview)
 }
 
 // survey derives what the Summary says of the whole from its parts.
@@ -90,18 +117,17 @@ func (p *Parser) survey() {
 		return !c.IsMessage()
 	})
 	if p.plain.part != nil {
-		s.Preview = squeeze(p.plain.text(), MaxPreview)
+		s.Preview = p.plain.line(p.scratch.decoded[:])
 		if bytes.HasPrefix(bytes.TrimSpace(p.plain.raw), []byte("-----BEGIN PGP MESSAGE-----")) {
 			s.Flags |= Encrypted
 		}
 	}
 	if s.Preview == "" && p.html.part != nil {
-		s.Preview = squeeze(strings.NewReader(HTMLToText(p.html.text(), 8*MaxPreview)), MaxPreview)
+		s.Preview = squeeze(HTMLToText(p.html.text(), 8*MaxPreview), MaxPreview)
 	}
 	if p.cal.part != nil && s.CalendarMethod == "" {
 		s.CalendarMethod = calendarMethod(p.cal.text())
 	}
-	p.plain.raw, p.html.raw, p.cal.raw = nil, nil, nil
 }
 
 func calendarMethod(r io.Reader) string {
@@ -116,39 +142,36 @@ func calendarMethod(r io.Reader) string {
 	return ""
 }
 
-// squeeze reads text into one line of at most n runes.
-func squeeze(r io.Reader, n int) string {
-	buf := make([]byte, 0, 2*n)
-	var chunk [1024]byte
+// squeeze makes one line of at most n runes of text.
+func squeeze[T string | []byte](text T, n int) string {
+	buf := make([]byte, 0, n+n/4)
 	space := false
-	rest := 0
-	for {
-		k, err := r.Read(chunk[rest:])
-		b := chunk[:rest+k]
-		for len(b) > 0 && (err != nil || utf8.FullRune(b)) {
-			c, w := utf8.DecodeRune(b)
-			b = b[w:]
-			switch {
-			case c == 0x34f, c == 0x200b, c == 0xfeff, c == 0xad: // fillers
-			case unicode.IsSpace(c):
-				space = true
-			default:
-				if space && len(buf) > 0 {
-					buf = append(buf, ' ')
-					n--
+	for len(text) > 0 {
+		c, w := rune(text[0]), 1
+		if c >= utf8.RuneSelf {
+			c, w = utf8.DecodeRuneInString(string(text[:min(len(text), utf8.UTFMax)]))
+		}
+		text = text[w:]
+		switch {
+		case c == ' ', unicode.IsSpace(c):
+			space = true
+		case c < ' ', c == 0x7f, c == 0xfffe, c == 0xffff:
+		case c == 0x34f, c == 0x200b, c == 0xfeff, c == 0xad: // fillers
+		default:
+			if space && len(buf) > 0 {
+				if n--; n < 1 {
+					return string(buf)
 				}
-				space = false
-				if n--; n < 0 {
-					return strings.TrimRight(string(buf), " ")
-				}
-				buf = utf8.AppendRune(buf, c)
+				buf = append(buf, ' ')
 			}
+			space = false
+			if n--; n < 0 {
+				return string(buf)
+			}
+			buf = utf8.AppendRune(buf, c)
 		}
-		if err != nil {
-			return string(buf)
-		}
-		rest = copy(chunk[:], b)
 	}
+	return string(buf)
 }
 
 // each calls f for every leaf of the message itself; an embedded message is a

@@ -2,7 +2,6 @@ package mail
 
 import (
 	"encoding/base64"
-	"mime"
 	"strings"
 	"unicode/utf8"
 )
@@ -169,24 +168,66 @@ func EncodeWord(s string) string {
 	if ascii {
 		return s
 	}
-	enc := mime.QEncoding
-	if q := qLength(s); q > (utf8.RuneCountInString(s)+len(s))/2*3/2 {
-		enc = mime.BEncoding
-	}
-	return strings.ReplaceAll(enc.Encode("utf-8", s), "\r\n ", " ")
-}
-
-// qLength is the length of s in the Q encoding.
-func qLength(s string) int {
-	n := 0
+	q := 0
 	for i := range len(s) {
-		if c := s[i]; c > ' ' && c < 0x7f && c != '=' && c != '?' && c != '_' || c == ' ' {
-			n++
+		if safeQ(s[i]) {
+			q++
 		} else {
-			n += 3
+			q += 3
 		}
 	}
-	return n
+	var b strings.Builder
+	base := q > (len(s)+2)/3*4
+	for s != "" {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		n := 0 // bytes of s for this word, whole characters
+		for used := 0; n < len(s); {
+			_, w := utf8.DecodeRuneInString(s[n:])
+			switch {
+			case base:
+				used = (n + w + 2) / 3 * 4
+			case safeQ(s[n]):
+				used++
+			default:
+				used += 3 * w
+			}
+			if used > maxWord && n > 0 {
+				break
+			}
+			n += w
+		}
+		if base {
+			b.WriteString("=?utf-8?b?" + base64.StdEncoding.EncodeToString([]byte(s[:n])))
+		} else {
+			b.WriteString("=?utf-8?q?")
+			for i := range n {
+				switch c := s[i]; {
+				case c == ' ':
+					b.WriteByte('_')
+				case safeQ(c):
+					b.WriteByte(c)
+				default:
+					b.WriteByte('=')
+					b.WriteByte("0123456789ABCDEF"[c>>4])
+					b.WriteByte("0123456789ABCDEF"[c&15])
+				}
+			}
+		}
+		b.WriteString("?=")
+		s = s[n:]
+	}
+	return b.String()
+}
+
+const maxWord = 75 - len("=?utf-8?q??=") // RFC 2047 section 2
+
+// safeQ says whether the Q encoding leaves c, or for the space its underscore,
+// as it is, in a phrase too (RFC 2047 section 5, rule 3).
+func safeQ(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+		c == ' ' || c == '!' || c == '*' || c == '+' || c == '-' || c == '/'
 }
 
 // EncodeHeader makes one whole header field, with its line end, from a name
