@@ -1,0 +1,56 @@
+package eas
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"unicode/utf8"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+)
+
+// signIn checks the credentials that come with every request (MS-ASHTTP
+// 2.2.1.1.2.2). Without them, and with wrong ones, the phone is asked again.
+func (s *Server) signIn(ctx context.Context, r *request) error {
+	r.from = s.opt.ClientAddr(r.http)
+	user, password, ok := r.http.BasicAuth()
+	if !ok {
+		return s.challenge(r, nil)
+	}
+	session, err := s.auth.SignIn(ctx, directory.Credentials{
+		Login: credential(user), Password: credential(password), From: r.from, Door: "eas",
+	})
+	switch {
+	case fault.Of(err) == fault.Unauthenticated && err != nil:
+		return s.challenge(r, err)
+	case err != nil:
+		return fmt.Errorf("sign in: %w", err)
+	}
+	r.who = session.Principal
+	if r.who.Mailbox == 0 {
+		return status(StatusUserHasNoMailbox)
+	}
+	return nil
+}
+
+func (s *Server) challenge(r *request, err error) error {
+	r.out.header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q", s.opt.Realm))
+	if err != nil {
+		return fault.From(fault.Unauthenticated, err, "sign-in failed")
+	}
+	return httpError{http.StatusUnauthorized}
+}
+
+// credential reads a user name or password, whose charset nobody declares:
+// phones send UTF-8, desktop Outlook ISO 8859-1.
+func credential(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	latin := make([]rune, 0, len(s))
+	for _, b := range []byte(s) {
+		latin = append(latin, rune(b))
+	}
+	return string(latin)
+}
