@@ -148,7 +148,7 @@ func guessLegacy(raw []byte) encoding.Encoding {
 				other++
 			}
 		}
-		if kana >= 3 && kana*4 >= other && bad*20 <= kana {
+		if kana >= 3 && kana*4 >= other && (bad <= 1 || bad*20 <= kana) {
 			return enc
 		}
 	}
@@ -172,7 +172,7 @@ func plausibleUTF8(b []byte) bool {
 		}
 		b = b[n:]
 	}
-	return good > bad
+	return good > 0 && good >= bad
 }
 
 // mixed takes b as UTF-8 with the invalid bytes replaced, or else as windows-1252.

@@ -3,6 +3,7 @@ package mail
 import (
 	"bytes"
 	"io"
+	"unicode/utf8"
 
 	"golang.org/x/net/html/charset"
 	"golang.org/x/text/encoding"
@@ -303,7 +304,7 @@ func (p *Part) Text(c io.ReaderAt) io.Reader {
 
 func decodeText(r io.Reader, name string, isHTML bool, size int64) io.Reader {
 	const look = 16 << 10
-	t := &textReader{r: r, name: name, isHTML: isHTML, look: int(min(max(size, 1), look))}
+	t := &textReader{r: r, name: name, isHTML: isHTML, look: int(min(size+1, look))}
 	return t
 }
 
@@ -321,6 +322,10 @@ func (t *textReader) Read(b []byte) (int, error) {
 		head := make([]byte, t.look)
 		n, err := io.ReadFull(t.r, head)
 		head = head[:n]
+		known := head
+		if err == nil {
+			known = cutRune(head) // there may be more
+		}
 		if err == nil || err == io.ErrUnexpectedEOF || err == io.EOF {
 			err = nil
 		}
@@ -330,7 +335,7 @@ func (t *textReader) Read(b []byte) (int, error) {
 		}
 		src := io.MultiReader(bytes.NewReader(head), rest)
 		var f transform.Transformer = cleaner{}
-		if enc := chooseCharset(t.name, head, t.isHTML); enc != nil {
+		if enc := chooseCharset(t.name, known, t.isHTML); enc != nil {
 			f = transform.Chain(enc.NewDecoder(), cleaner{})
 		}
 		t.text = transform.NewReader(src, f)
@@ -350,7 +355,7 @@ func chooseCharset(name string, head []byte, isHTML bool) encoding.Encoding {
 		return enc
 	case !isUTF8:
 		return sniff(head, isHTML)
-	case !validStart(head) && !plausibleUTF8(head):
+	case !utf8.Valid(head) && !plausibleUTF8(head):
 		return charmap.Windows1252
 	}
 	return nil
@@ -363,7 +368,7 @@ func sniff(head []byte, isHTML bool) encoding.Encoding {
 		return aliases["utf-16"]
 	case bytes.Contains(head, []byte("\x1b$")):
 		return japanese.ISO2022JP
-	case validStart(head):
+	case utf8.Valid(head):
 		return nil
 	case isHTML:
 		if _, name, sure := charset.DetermineEncoding(head, "text/html"); sure || name != "windows-1252" {
@@ -378,19 +383,15 @@ func sniff(head []byte, isHTML bool) encoding.Encoding {
 	return guessLegacy(head)
 }
 
-// validStart says whether b is valid UTF-8, but for a rune cut off at its end.
-func validStart(b []byte) bool {
-	for n := 0; n < 4 && n < len(b); n++ {
-		c := b[len(b)-1-n]
-		if c >= 0xc0 {
-			if n < 3 && len(b) > n {
-				b = b[:len(b)-1-n]
+// cutRune removes an unfinished rune from the end of b.
+func cutRune(b []byte) []byte {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {
+			if !utf8.FullRune(tail) {
+				return b[:len(b)-n]
 			}
 			break
 		}
-		if c < 0x80 {
-			break
-		}
 	}
-	return validUTF8(b)
+	return b
 }

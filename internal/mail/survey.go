@@ -8,8 +8,6 @@ import (
 	"unicode/utf8"
 )
 
-func validUTF8(b []byte) bool { return utf8.Valid(b) }
-
 // startCapture begins to keep the text of c when it may serve the preview, or
 // a calendar that does not say its method in its type.
 func (p *Parser) startCapture(c *Part) {
@@ -54,12 +52,8 @@ func (c *capture) line(buf []byte) string {
 		n, _ := io.ReadFull(c.decoded(), buf)
 		b = buf[:n]
 	}
-	for n := 0; n < 3 && len(b) > 0; n++ { // a rune that the limit cut
-		if r, w := utf8.DecodeLastRune(b); r != utf8.RuneError || w != 1 {
-			break
-		} else if utf8.RuneStart(b[len(b)-1]) || n > 0 {
-			b = b[:len(b)-1]
-		}
+	if len(b) >= keepPlain {
+		b = cutRune(bytes.TrimRight(b, "\n"))
 	}
 	if enc := chooseCharset(c.part.Params["charset"], b, false); enc != nil {
 		b, _ = enc.NewDecoder().Bytes(b)

@@ -177,7 +177,7 @@ func EncodeWord(s string) string {
 		}
 	}
 	var b strings.Builder
-	base := q > (len(s)+2)/3*4
+	base := q > (len(s)+2)/3*6
 	for s != "" {
 		if b.Len() > 0 {
 			b.WriteByte(' ')
@@ -221,7 +221,9 @@ func EncodeWord(s string) string {
 	return b.String()
 }
 
-const maxWord = 75 - len("=?utf-8?q??=") // RFC 2047 section 2
+// maxWord is the length of the text of an encoded word, such that a line with
+// the name of a usual field and one word keeps to 76 columns (RFC 2047 section 2).
+const maxWord = 64 - len("=?utf-8?q??=")
 
 // safeQ says whether the Q encoding leaves c, or for the space its underscore,
 // as it is, in a phrase too (RFC 2047 section 5, rule 3).
