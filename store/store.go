@@ -199,9 +199,10 @@ type Tombstone struct {
 
 // Changes is a page of what happened in a folder after a Position.
 type Changes struct {
+	Since   Position    // the position asked for
 	Folder  Folder      // from the same snapshot
-	Changed []Entry     // by (Changed, Item); an entry with Entered > since.Seq is new to the folder
-	Gone    []Tombstone // of items that had entered at or before since.Seq, by (Left, Item)
+	Changed []Entry     // IsNew tells which are new to the folder; each arrival is told as new once
+	Gone    []Tombstone // of items that had entered before Since, by (Left, Item); apply them before Changed
 	// Position is where the next page begins; with More false it is
 	// (Folder.HighestSeq, max), and a later call returns only later changes.
 	Position Position

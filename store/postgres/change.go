@@ -1,0 +1,215 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+	"waypost/internal/pgdb"
+	"waypost/store"
+)
+
+// change is one transaction that changes a mailbox, after it took the counter
+// row. What is put into last travels with the commit, so most changes cost two
+// round trips: counter and look-ups, then writes and commit.
+type change struct {
+	s       *Store
+	box     store.MailboxID
+	tx      *pgdb.Tx
+	seq     store.Seq
+	firstID int64 // of the ids reserved
+	row     counters
+
+	last *pgx.Batch
+	// What flush adds to the counters.
+	used, items, recoverable int64
+	hierarchy                bool
+	quota                    *int64 // what the mailbox's row says from now on
+	folders                  map[store.FolderID]*folderDelta
+}
+
+// counters is the counter row after seq was taken.
+type counters struct{ used, items, recoverable, quota int64 }
+
+// folderDelta is what a change adds to a folder's counts. Every folder that is
+// named there gets the change's seq as its highest.
+type folderDelta struct {
+	total, unread, deleted int32
+	size                   int64
+	uids                   int64
+}
+
+// changeOf describes a change.
+type changeOf struct {
+	ids   int              // how many ids to reserve
+	first func(*pgx.Batch) // reads to travel with the counter
+	run   func(context.Context, *change) error
+}
+
+// errNothing ends a change that has nothing to do: it is rolled back and takes
+// no number.
+var errNothing = errors.New("nothing to change")
+
+// errNoMailbox: the counter row is not there.
+var errNoMailbox = errors.New("the mailbox is not made yet")
+
+// change runs one transaction that changes the mailbox and gives its number, 0
+// when there was nothing to do. run may be called again, and then must begin anew.
+func (s *Store) change(ctx context.Context, as directory.Principal, box store.MailboxID, of changeOf) (store.Seq, error) {
+	h, err := s.open(as, box)
+	if err != nil {
+		return 0, err
+	}
+	return s.changeIn(ctx, h, box, of)
+}
+
+func (s *Store) changeIn(ctx context.Context, h *home, box store.MailboxID, of changeOf) (store.Seq, error) {
+	var seq store.Seq
+	attempt := func() error {
+		return h.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+			c := &change{s: s, box: box, tx: tx, last: &pgx.Batch{}, folders: make(map[store.FolderID]*folderDelta)}
+			if err := c.begin(ctx, of, 0, 0); err != nil {
+				return err
+			}
+			seq = c.seq
+			if err := of.run(ctx, c); err != nil {
+				return err
+			}
+			c.flush()
+			return tx.SendBatchAndCommit(ctx, c.last)
+		})
+	}
+	err := attempt()
+	if errors.Is(err, errNoMailbox) {
+		if _, err := s.ensure(ctx, h, box); err != nil {
+			return 0, err
+		}
+		err = attempt()
+	}
+	switch {
+	case errors.Is(err, errNothing):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	s.announce(h, box, seq)
+	return seq, nil
+}
+
+// begin takes the counter row, reserves ids and counts what will surely be
+// added, all in the first round trip.
+func (c *change) begin(ctx context.Context, of changeOf, used, items int64) error {
+	b := &pgx.Batch{}
+	b.Queue(`update mail.mailbox set seq = seq + 1, next_id = next_id + $2, used = used + $3, items = items + $4
+		where id = $1 returning seq, next_id - $2, used, items, recoverable, quota`,
+		int64(c.box), int64(of.ids), used, items).
+		QueryRow(func(row pgx.Row) error {
+			err := row.Scan(&c.seq, &c.firstID, &c.row.used, &c.row.items, &c.row.recoverable, &c.row.quota)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return errNoMailbox
+			}
+			return err
+		})
+	if of.first != nil {
+		of.first(b)
+	}
+	return c.tx.Batch(ctx, b)
+}
+
+// folder is the record of what the change adds to a folder.
+func (c *change) folder(id store.FolderID) *folderDelta {
+	d := c.folders[id]
+	if d == nil {
+		d = &folderDelta{}
+		c.folders[id] = d
+	}
+	return d
+}
+
+// enter and leave count an entry in or out.
+func (d *folderDelta) enter(e *store.Entry) { d.count(e, 1) }
+func (d *folderDelta) leave(e *store.Entry) { d.count(e, -1) }
+
+func (d *folderDelta) count(e *store.Entry, n int32) {
+	d.total += n
+	d.size += int64(n) * e.Size
+	d.mark(e.Flags, n)
+}
+
+// mark counts flags in or out.
+func (d *folderDelta) mark(f store.Flags, n int32) {
+	if f&store.Seen == 0 {
+		d.unread += n
+	}
+	if f&store.Deleted != 0 {
+		d.deleted += n
+	}
+}
+
+// flush puts the counts into the last batch.
+func (c *change) flush() {
+	if len(c.folders) > 0 {
+		var id, size, uids []int64
+		var total, unread, deleted []int32
+		for f, d := range c.folders {
+			id, size, uids = append(id, int64(f)), append(size, d.size), append(uids, d.uids)
+			total, unread, deleted = append(total, d.total), append(unread, d.unread), append(deleted, d.deleted)
+		}
+		c.last.Queue(`
+			update mail.folder f set highest_seq = $2, uidnext = f.uidnext + u.uids, total = f.total + u.total,
+				unread = f.unread + u.unread, deleted = f.deleted + u.deleted, size = f.size + u.size
+			from unnest($3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::int[], $8::bigint[])
+				as u (id, uids, total, unread, deleted, size)
+			where f.mailbox = $1 and f.id = u.id`,
+			int64(c.box), int64(c.seq), id, uids, total, unread, deleted, size)
+	}
+	if c.used != 0 || c.items != 0 || c.recoverable != 0 || c.hierarchy || c.quota != nil {
+		c.last.Queue(`
+			update mail.mailbox set used = used + $2, items = items + $3, recoverable = recoverable + $4,
+				hierarchy_seq = case when $5 then seq else hierarchy_seq end, quota = coalesce($6, quota)
+			where id = $1`,
+			int64(c.box), c.used, c.items, c.recoverable, c.hierarchy, c.quota)
+	}
+}
+
+// limit is the quota in bytes that counts, 0 for none: the caller's, else the
+// mailbox's own, else the default.
+func (c *change) limit(said int64) int64 {
+	switch {
+	case said > 0:
+		return said
+	case c.row.quota > 0:
+		return c.row.quota
+	}
+	return c.s.opts.Quota
+}
+
+func overQuota() error { return fault.New(fault.OverQuota, "the mailbox is full") }
+
+// items reads entries inside a change, or queues it with first.
+func queueItems(b *pgx.Batch, box store.MailboxID, items []store.ItemID, into *[]store.Entry) {
+	b.Queue("select "+entryCols+" from mail.entry where mailbox = $1 and item = any($2)", int64(box), ids(items)).
+		Query(func(rows pgx.Rows) error {
+			*into = nil
+			return entries(rows, into, len(items))
+		})
+}
+
+// distinct gives items without repetitions, in the same order.
+func distinct(items []store.ItemID) ([]store.ItemID, error) {
+	if len(items) > maxItems {
+		return nil, fault.New(fault.Limit, "more than %d items at once", maxItems)
+	}
+	seen := make(map[store.ItemID]struct{}, len(items))
+	list := make([]store.ItemID, 0, len(items))
+	for _, item := range items {
+		if _, ok := seen[item]; !ok {
+			seen[item] = struct{}{}
+			list = append(list, item)
+		}
+	}
+	return list, nil
+}
