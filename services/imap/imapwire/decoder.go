@@ -475,6 +475,17 @@ func (d *Decoder) Enter(max int) bool {
 // Leave ends what Enter began.
 func (d *Decoder) Leave() { d.depth-- }
 
+// RestOfLine takes what is left of the present line as it is: an initial
+// response of AUTHENTICATE.
+func (d *Decoder) RestOfLine() string {
+	if d.err != nil {
+		return ""
+	}
+	s := string(d.line[d.pos:])
+	d.pos = len(d.line)
+	return s
+}
+
 // RawLine reads a line that is not a command: an answer to a continuation
 // request (AUTHENTICATE, IDLE). It is valid until the next read.
 func (d *Decoder) RawLine() ([]byte, error) {

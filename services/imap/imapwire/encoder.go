@@ -343,6 +343,12 @@ func (e *Encoder) astring(s string) {
 	e.Raw(s)
 }
 
+// LiteralBytes writes b, which has no NUL, as a literal.
+func (e *Encoder) LiteralBytes(b []byte) {
+	e.literalHeader("{", int64(len(b)))
+	e.RawBytes(b)
+}
+
 // Literal writes a literal of size bytes from r. When r has fewer bytes the
 // response cannot be completed: the error sticks, and the connection has to be
 // closed.

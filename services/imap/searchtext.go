@@ -1,0 +1,122 @@
+package imap
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"waypost/internal/mail"
+)
+
+// bodyKey is BODY: the text parts of the message, decoded, and the headers of
+// embedded messages. headers adds the message's own: TEXT.
+func bodyKey(text string, headers bool) searchKey {
+	folded := fold(text)
+	return onContent(func(s *searched, f *fetched) (bool, error) {
+		if headers {
+			h, err := f.fields()
+			if err != nil || fieldsContain(h, folded) {
+				return err == nil, err
+			}
+		}
+		found := folded == ""
+		var failed error
+		msg := f.received()
+		f.summary().Root.Walk(func(p *mail.Part, _ int) bool {
+			if found || failed != nil {
+				return false
+			}
+			if failed = s.ctx.Err(); failed != nil {
+				return false
+			}
+			switch {
+			case p.IsMessage() && p.Message != nil:
+				h, err := mail.ReadFields(msg, p.Message)
+				failed = err
+				found = err == nil && fieldsContain(h, folded)
+			case p.Type == "text":
+				found, failed = contains(p.Text(msg), folded)
+			}
+			return true
+		})
+		return found, failed
+	})
+}
+
+func fieldsContain(h mail.Fields, folded string) bool {
+	for i := range h.Len() {
+		name, v := h.At(i)
+		if strings.Contains(fold(name+": "+mail.DecodeHeader(v)), folded) {
+			return true
+		}
+	}
+	return false
+}
+
+// contains looks for folded in a stream of UTF-8. It keeps one buffer, so that
+// a text of any length costs the same; white space counts as written but for
+// line ends, which count as one space each.
+func contains(r io.Reader, folded string) (bool, error) {
+	if folded == "" {
+		return true, nil
+	}
+	needle := []byte(folded)
+	buf := copyBuffers.Get().(*[32 << 10]byte)
+	defer copyBuffers.Put(buf)
+	var window []byte // folded text whose end may begin the needle
+	raw := 0          // bytes of buf that are not folded yet: a rune cut in two
+	for {
+		n, err := r.Read(buf[raw:])
+		n += raw
+		whole := n
+		if err == nil {
+			whole = n - cutRune(buf[:n])
+		}
+		window = appendFolded(window, buf[:whole])
+		if bytes.Contains(window, needle) {
+			return true, nil
+		}
+		if keep := len(needle) - 1; len(window) > keep {
+			window = append(window[:0], window[len(window)-keep:]...)
+		}
+		raw = copy(buf[:], buf[whole:n])
+		if err == io.EOF { //nolint:errorlint // by the contract of io.Reader
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+// appendFolded appends text in lower case with line ends as spaces.
+func appendFolded(dst, text []byte) []byte {
+	from := len(dst)
+	dst = append(dst, bytes.ToLower(text)...)
+	// A line may end between two words of what is sought.
+	out := dst[:from]
+	for _, c := range dst[from:] {
+		switch c {
+		case '\r':
+		case '\n':
+			out = append(out, ' ')
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// cutRune gives the length of an unfinished rune at the end of b.
+func cutRune(b []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		if c := b[len(b)-n]; utf8.RuneStart(c) {
+			if c >= utf8.RuneSelf && !utf8.FullRune(b[len(b)-n:]) {
+				return n
+			}
+			return 0
+		}
+	}
+	return 0
+}
