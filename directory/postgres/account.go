@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"time"
 
@@ -20,7 +22,8 @@ func lockKey(id directory.ObjectID, login string) string {
 	if id != 0 {
 		return strconv.FormatInt(int64(id), 10)
 	}
-	return "login " + directory.Fold(login)
+	sum := sha256.Sum256([]byte(directory.Fold(login))) // it may be any bytes
+	return "login " + hex.EncodeToString(sum[:16])
 }
 
 // Account gives what sign-in needs of the account that a login names; for a

@@ -29,8 +29,14 @@ const (
 	freshFor = 10 * time.Second
 )
 
-// fill reads everything from one snapshot.
+// fill reads everything from one snapshot, in place of what the view had.
 func (s *Store) fill(ctx context.Context) error {
+	select {
+	case s.sync <- struct{}{}:
+		defer func() { <-s.sync }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	return s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		var usn directory.USN
 		if err := tx.QueryRow(ctx, `SELECT usn FROM directory.forest`).Scan(&usn); err != nil {
@@ -45,7 +51,8 @@ func (s *Store) fill(ctx context.Context) error {
 			ids = append(ids, id)
 		}
 		slices.Sort(ids)
-		s.view.apply(usn, ids, all)
+		s.view.reset(usn, ids, all)
+		s.feed.reset(usn)
 		return nil
 	})
 }
@@ -206,8 +213,14 @@ type feed struct {
 	wake  chan struct{} // closed and replaced at every push
 }
 
-func (f *feed) init(usn directory.USN) {
-	f.usn, f.floor, f.at, f.wake = usn, usn, time.Now(), make(chan struct{})
+// reset begins at usn; followers of another history must begin anew.
+func (f *feed) reset(usn directory.USN) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.wake != nil {
+		close(f.wake)
+	}
+	f.usn, f.floor, f.tail, f.at, f.wake = usn, usn, nil, time.Now(), make(chan struct{})
 }
 
 // push tells the followers; the view is at usn already.
@@ -256,6 +269,15 @@ func (s *Store) Follow(ctx context.Context, since directory.USN, fn func([]direc
 	if since < 0 {
 		since = s.view.now()
 	}
+	if since > s.view.now() {
+		// Another process told it, or the database was put back.
+		if err := s.look(ctx, 0); err != nil {
+			return err
+		}
+		if since > s.view.now() {
+			return fault.New(fault.Resync, "the directory is at %d, not yet at %d", s.view.now(), since)
+		}
+	}
 	if s.feed.fresh() {
 		if err := fn([]directory.Change{{USN: since}}); err != nil {
 			return err
@@ -263,6 +285,9 @@ func (s *Store) Follow(ctx context.Context, since directory.USN, fn func([]direc
 	}
 	for {
 		changes, usn, wake, whole := s.feed.after(since)
+		if usn < since {
+			return fault.New(fault.Resync, "the directory went back to %d", usn)
+		}
 		if !whole {
 			var err error
 			if changes, err = s.changesAfter(ctx, since); err != nil {

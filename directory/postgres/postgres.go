@@ -82,11 +82,9 @@ func Open(ctx context.Context, db *pgdb.DB, o Options) (_ *Store, err error) {
 		db: db, hash: o.Hash, log: o.Log, notify: db.Notifier(channel),
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
 	}
-	s.view.init()
 	if err := s.fill(ctx); err != nil {
 		return nil, err
 	}
-	s.feed.init(s.view.now())
 	return s, nil
 }
 
@@ -117,7 +115,12 @@ func (s *Store) Run(ctx context.Context) error {
 				s.log.WarnContext(ctx, "directory housekeeping failed", slog.Any("fault", err))
 			}
 		}
-		if err := s.look(ctx, 0); err != nil && ctx.Err() == nil {
+		err := s.look(ctx, 0)
+		if fault.Of(err) == fault.Resync {
+			s.log.ErrorContext(ctx, "directory read again from the beginning", slog.Any("fault", err))
+			err = s.fill(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "directory view falls behind", slog.Any("fault", err))
 		}
 	}

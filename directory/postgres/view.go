@@ -68,10 +68,20 @@ type view struct {
 	strings map[string]string // home databases and classes, each kept once
 }
 
-func (v *view) init() {
-	v.objects = make(map[directory.ObjectID]*entry)
-	v.names = make(map[nameKey]*entry)
+// reset replaces everything.
+func (v *view) reset(usn directory.USN, ids []directory.ObjectID, all map[directory.ObjectID]*entry) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.objects = make(map[directory.ObjectID]*entry, len(ids))
+	v.names = make(map[nameKey]*entry, 3*len(ids))
 	v.strings = make(map[string]string)
+	v.admins, v.listed, v.words, v.byName = nil, 0, wordIndex{}, wordIndex{}
+	for _, id := range ids {
+		v.add(all[id])
+	}
+	v.words.settle()
+	v.byName.settle()
+	v.usn = usn
 }
 
 func (v *view) now() directory.USN {

@@ -102,7 +102,7 @@ CREATE TABLE directory.change (
 CREATE INDEX change_by_usn ON directory.change (usn, object);
 CREATE INDEX change_gone ON directory.change (at) WHERE gone;
 
--- Failed sign-ins by account ("account", object id or folded login) and by
+-- Failed sign-ins by account ("account", object id or digest of a login) and by
 -- client ("client", address, /64 for IPv6).
 CREATE TABLE directory.lockout (
     kind     text        COLLATE "C" NOT NULL,

@@ -1,0 +1,199 @@
+package authn
+
+import (
+	"container/list"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+)
+
+// mac is an HMAC over a login and a password under the process's secret: it
+// says nothing without that, and that dies with the process.
+type mac [sha256.Size]byte
+
+// proof is a password that was right in one epoch.
+type proof struct {
+	key   mac
+	of    *standing
+	epoch directory.Epoch
+	used  time.Time
+	place *list.Element
+}
+
+// flight is one sign-in under way which others with the same password join.
+type flight struct {
+	done chan struct{}
+	who  directory.Principal
+	err  error
+}
+
+const (
+	// refusedFor is how long a wrong password is refused again without another
+	// computation; a phone repeats it every few seconds, and that is no guess.
+	refusedFor = 30 * time.Second
+	// maxRefused bounds the wrong passwords remembered.
+	maxRefused = 10000
+)
+
+func (g *Gate) mac(c directory.Credentials) (m mac) {
+	h := hmac.New(sha256.New, g.secret)
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(c.Login)))
+	h.Write(n[:])
+	h.Write([]byte(c.Login))
+	h.Write([]byte(c.Password))
+	h.Sum(m[:0])
+	return m
+}
+
+// SignIn answers a password that was right before from memory, in microseconds
+// and without the directory; otherwise it asks the directory. See
+// directory.Directory for its faults; Unavailable when the gate is cut off.
+func (g *Gate) SignIn(ctx context.Context, c directory.Credentials) (directory.Principal, error) {
+	if err := g.open(ctx); err != nil {
+		return directory.Principal{}, err
+	}
+	if len(c.Login) > maxLogin || len(c.Password) > maxPassword {
+		return directory.Principal{}, errWrong
+	}
+	key := g.mac(c)
+	for {
+		g.mu.Lock()
+		if p := g.proofs[key]; p != nil && !p.of.gone && p.epoch == p.of.epoch && time.Since(p.used) < g.o.Idle {
+			p.used = time.Now()
+			g.byProof.MoveToFront(p.place)
+			g.byUse.MoveToFront(p.of.use)
+			who, stale := p.of.who, p.of.stale
+			p.of.stale = false // one asks, the others go on
+			g.mu.Unlock()
+			if stale {
+				return g.refresh(ctx, who)
+			}
+			return who, nil
+		}
+		if at, ok := g.refused[key]; ok && time.Since(at) < refusedFor {
+			g.mu.Unlock()
+			return directory.Principal{}, errWrong
+		}
+		f := g.flights[key]
+		if f == nil {
+			f = &flight{done: make(chan struct{})}
+			g.flights[key] = f
+			g.asking++
+			g.mu.Unlock()
+			g.ask(ctx, key, f, c)
+			return f.who, f.err
+		}
+		g.mu.Unlock()
+		select {
+		case <-f.done:
+			if !isEnded(f.err) {
+				return f.who, f.err
+			}
+			// The one who asked went away: ask again.
+		case <-ctx.Done():
+			return directory.Principal{}, ctx.Err()
+		}
+	}
+}
+
+// ask signs in at the directory and remembers the outcome.
+func (g *Gate) ask(ctx context.Context, key mac, f *flight, c directory.Credentials) {
+	defer close(f.done)
+	session, err := g.dir.SignIn(ctx, c)
+	g.mu.Lock()
+	g.asking--
+	if g.flights[key] == f {
+		delete(g.flights, key)
+	}
+	if err != nil {
+		if fault.Of(err) == fault.Unauthenticated {
+			g.refuse(key)
+		}
+		g.mu.Unlock()
+		f.err = err
+		return
+	}
+	who := session.Principal
+	s := g.account(who.ID)
+	if who.Epoch > s.epoch {
+		s.epoch = who.Epoch
+	}
+	ended := g.expire(s)
+	if s.gone || who.Epoch != s.epoch {
+		f.err = errWrong // it changed while the password was checked
+	} else {
+		s.who, s.stale = who, false
+		f.who = who
+		g.remember(key, s)
+	}
+	g.mu.Unlock()
+	for _, w := range ended {
+		w.end(errChanged)
+	}
+}
+
+// remember keeps a proof; g.mu is held.
+func (g *Gate) remember(key mac, s *standing) {
+	if p := g.proofs[key]; p != nil {
+		g.drop(p)
+	}
+	p := &proof{key: key, of: s, epoch: s.epoch, used: time.Now()}
+	p.place = g.byProof.PushFront(p)
+	g.proofs[key] = p
+	s.proofs[p] = struct{}{}
+	for len(g.proofs) > g.o.Proofs {
+		g.drop(g.byProof.Back().Value.(*proof))
+	}
+	// Those that died of age; the oldest are at the back.
+	for range 2 {
+		if last := g.byProof.Back().Value.(*proof); time.Since(last.used) > g.o.Idle {
+			g.drop(last)
+		}
+	}
+}
+
+// drop forgets a proof; g.mu is held.
+func (g *Gate) drop(p *proof) {
+	delete(g.proofs, p.key)
+	delete(p.of.proofs, p)
+	g.byProof.Remove(p.place)
+}
+
+// refuse remembers a wrong password for a while; g.mu is held.
+func (g *Gate) refuse(key mac) {
+	if len(g.refused) >= maxRefused {
+		clear(g.refused)
+	}
+	g.refused[key] = time.Now()
+}
+
+// refresh reads a principal again whose attributes changed in the same epoch
+// (its name, address or home). Without the directory the old one serves on: its
+// epoch is what counts.
+func (g *Gate) refresh(ctx context.Context, who directory.Principal) (directory.Principal, error) {
+	u, err := g.dir.User(ctx, directory.System("gate"), who.ID)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.accounts[who.ID]
+	switch {
+	case s == nil:
+		return who, nil
+	case err != nil && fault.Of(err) == fault.NotFound:
+		return directory.Principal{}, errChanged
+	case err != nil:
+		s.stale = true
+		return who, nil
+	case u.Epoch != who.Epoch || !u.Enabled:
+		return directory.Principal{}, errWrong // the feed is about to tell
+	}
+	stale := s.stale // changed again meanwhile
+	s.learn(u)
+	s.stale = stale
+	return s.who, nil
+}
