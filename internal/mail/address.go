@@ -56,16 +56,12 @@ func (a Address) String() string {
 	return quotePhrase(a.Name) + " <" + a.Addr() + ">"
 }
 
-func isAtomChar(c byte) bool {
-	return c > ' ' && c != 0x7f && !strings.ContainsRune(`()<>[]:;@\,."`, rune(c))
-}
-
 func isDotAtom(s string) bool {
 	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
 		return false
 	}
 	for i := range len(s) {
-		if !isAtomChar(s[i]) && s[i] != '.' {
+		if !atomChars[s[i]] && s[i] != '.' {
 			return false
 		}
 	}
@@ -74,7 +70,7 @@ func isDotAtom(s string) bool {
 
 func quotePhrase(s string) string {
 	for i := range len(s) {
-		if !isAtomChar(s[i]) && s[i] != ' ' {
+		if !atomChars[s[i]] && s[i] != ' ' {
 			return quote(s)
 		}
 	}
@@ -121,12 +117,20 @@ type addressParser struct {
 	angle    string // what stood between < and >
 	hasAngle bool
 	comment  string
+	unclosed bool // there is no further closing bracket
 }
 
 type word struct {
 	text   string
 	quoted bool
 	spaced bool // white space before it
+}
+
+// word keeps one word of the address; nobody's has more than a few.
+func (p *addressParser) word(w word) {
+	if len(p.words) < 256 {
+		p.words = append(p.words, w)
+	}
 }
 
 func (p *addressParser) list() {
@@ -166,7 +170,7 @@ func (p *addressParser) list() {
 				p.add(Address{Mailbox: p.phrase()})
 				p.reset()
 			case len(p.words) > 0 || p.hasAngle:
-				p.words = append(p.words, word{text: ":", spaced: spaced})
+				p.word(word{text: ":", spaced: spaced})
 			}
 		case '<':
 			if p.hasAngle {
@@ -177,16 +181,16 @@ func (p *addressParser) list() {
 		case '"':
 			var text string
 			text, p.i = quoted(p.s, p.i)
-			p.words = append(p.words, word{text, true, spaced})
+			p.word(word{text, true, spaced})
 		default:
 			start := p.i
 			p.i++
 			if c != '@' {
-				for p.i < len(p.s) && !strings.ContainsRune(" \t\r\n(),;:<>\"@", rune(p.s[p.i])) {
+				for p.i < len(p.s) && wordChars[p.s[p.i]] {
 					p.i++
 				}
 			}
-			p.words = append(p.words, word{p.s[start:p.i], false, spaced})
+			p.word(word{p.s[start:p.i], false, spaced})
 		}
 		spaced = false
 	}
@@ -200,6 +204,9 @@ func (p *addressParser) list() {
 func (p *addressParser) readAngle() {
 	i := p.i + 1
 	start := i
+	if p.unclosed {
+		i = len(p.s) // hostile lists must not cost a search for each bracket
+	}
 	for i < len(p.s) && p.s[i] != '>' {
 		if p.s[i] == '"' {
 			_, i = quoted(p.s, i)
@@ -208,6 +215,7 @@ func (p *addressParser) readAngle() {
 		i++
 	}
 	if i >= len(p.s) {
+		p.unclosed = true
 		i = len(p.s)
 		if c := strings.IndexByte(p.s[start:], ','); c >= 0 {
 			i = start + c

@@ -275,6 +275,12 @@ func (d *summaryDecoder) count(size int) int {
 }
 
 func (d *summaryDecoder) string() string {
+	if s := d.s; len(s) > 0 { // nearly all are short
+		if n := int(s[0]); n < 0x80 && n < len(s) {
+			d.s = s[1+n:]
+			return s[1 : 1+n]
+		}
+	}
 	n := d.uint()
 	if n > uint64(len(d.s)) {
 		d.fail()

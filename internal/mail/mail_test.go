@@ -474,3 +474,24 @@ func (r *slowReader) Read(b []byte) (int, error) {
 	r.s = r.s[n:]
 	return n, nil
 }
+
+// Hostile headers cost time in proportion to their length only.
+func TestHostile(t *testing.T) {
+	fill := func(unit string) string { return strings.Repeat(unit, (MaxHeader-100)/len(unit)) }
+	for _, unit := range []string{
+		",<", "x=?a?q?x", "=?a?q?", "(", "\"", "a:", "a@b:", "[a]", "re:", "[fwd:", "<", "=?utf-8?q?a?= ", "\\", ";a=\"", "*0*=", "a\n ", "\x80", "\x1b$", "@",
+	} {
+		for _, field := range []string{"Subject", "To", "Content-Type", "Content-Disposition: a; name", "References", "Date", "Content-Language"} {
+			raw := field + ": " + fill(unit) + "\nX: y\n\nbody"
+			start := time.Now()
+			s, _ := Parse(strings.NewReader(raw))
+			BaseSubject(s.Subject)
+			if d := time.Since(start); d > 2*time.Second { // some milliseconds when all is well
+				t.Errorf("%q in %s: took %v", unit, field, d)
+			}
+			if len(s.Root.Params) > maxParams || len(s.To) > MaxAddresses {
+				t.Errorf("%q in %s: %d parameters, %d addresses", unit, field, len(s.Root.Params), len(s.To))
+			}
+		}
+	}
+}

@@ -6,13 +6,26 @@ import (
 	"strings"
 )
 
-func isTokenChar(c byte) bool {
-	return c > ' ' && c < 0x7f && !strings.ContainsRune(`()<>@,;:\"/[]?=`, rune(c))
+// charSet is a set of bytes.
+type charSet [256]bool
+
+// setOf makes the set of the bytes from ' '+1 to last without those in except.
+func setOf(last byte, except string) (t charSet) {
+	for c := int(' ') + 1; c <= int(last); c++ {
+		t[c] = c != 0x7f && strings.IndexByte(except, byte(c)) < 0
+	}
+	return t
 }
+
+var (
+	tokenChars = setOf(0x7e, `()<>@,;:\"/[]?=`) // RFC 2045 section 5.1
+	atomChars  = setOf(0xff, `()<>[]:;@\,."`)   // RFC 5322 section 3.2.3, RFC 6532 section 3.2
+	wordChars  = setOf(0xff, `(),;:<>"@`)       // what an address parser takes in one go
+)
 
 func isToken(s string) bool {
 	for i := range len(s) {
-		if !isTokenChar(s[i]) {
+		if !tokenChars[s[i]] {
 			return false
 		}
 	}

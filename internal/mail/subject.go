@@ -49,7 +49,7 @@ var replyWords = [...]string{"re", "fwd", "fw", "aw", "wg", "sv", "vs", "vb", "v
 // cutLeader removes one subj-leader: any blobs, a reply word, an optional blob and a colon.
 func cutLeader(s string) (string, bool) {
 	t := strings.TrimLeft(s, " ")
-	for {
+	for range 8 { // more labels are no one's habit
 		b, ok := cutBlob(t)
 		if !ok {
 			break

@@ -25,9 +25,10 @@ func DecodeHeader(s string) string {
 	}
 	after := false // an encoded word came before, and only white space since
 	gap := 0
+	end := 0 // where the next "?=" is, so that each is searched for once
 	for i := 0; i < len(s); {
 		if s[i] == '=' && i+1 < len(s) && s[i+1] == '?' {
-			if cs, data, n, ok := encodedWord(s[i:]); ok {
+			if cs, data, n, ok := encodedWord(s, i, &end); ok {
 				if after && !strings.EqualFold(cs, charset) {
 					flush()
 				}
@@ -60,12 +61,12 @@ func DecodeHeader(s string) string {
 	return strings.TrimSpace(cleanLine(out.String()))
 }
 
-// encodedWord reads the encoded word at the beginning of s, which starts with
-// "=?", and gives its bytes before the charset is applied and its length. The
-// bytes are nil when it holds characters that are no longer encoded.
-func encodedWord(s string) (charset string, data []byte, n int, ok bool) {
-	const longest = 8 << 10 // RFC 2047 says 75; nobody listens
-	body := s[2:min(len(s), longest)]
+// encodedWord reads the encoded word in s at i, where there is "=?", and gives
+// its bytes before the charset is applied and its length. The bytes are nil when
+// it holds characters that are no longer encoded. next is where "?=" was found
+// last; it only moves forward.
+func encodedWord(s string, i int, next *int) (charset string, data []byte, n int, ok bool) {
+	body := s[i+2:]
 	charset, rest, found := strings.Cut(body, "?")
 	if !found || charset == "" || len(rest) < 3 || rest[1] != '?' {
 		return "", nil, 0, false
@@ -76,15 +77,19 @@ func encodedWord(s string) (charset string, data []byte, n int, ok bool) {
 	}
 	enc := rest[0]
 	text := rest[2:]
-	end := strings.Index(text, "?=")
-	if end < 0 {
+	start := len(s) - len(text)
+	if *next < start {
+		if k := strings.Index(text, "?="); k >= 0 {
+			*next = start + k
+		} else {
+			*next = len(s)
+		}
+	}
+	if *next == len(s) {
 		return "", nil, 0, false
 	}
-	if end == 0 && strings.HasPrefix(text, "?==") && (enc == 'q' || enc == 'Q') {
-		end = 0
-	}
-	n = len(s[:2]) + len(body) - len(text) + end + 2
-	text = text[:end]
+	text = s[start:*next]
+	n = *next + 2 - i
 	switch enc {
 	case 'q', 'Q':
 		if strings.IndexFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 {
