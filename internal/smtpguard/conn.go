@@ -60,6 +60,7 @@ type link struct {
 	gone bool
 
 	waiting atomic.Bool // in a read between commands
+	expired atomic.Bool // see Expire
 }
 
 // Conn is one conversation, as the library and the session see it. After
@@ -122,7 +123,7 @@ func (s source) Read(p []byte) (int, error) {
 	if between {
 		c.waiting.Store(true)
 		defer c.waiting.Store(false)
-		if c.srv.closing.Load() {
+		if c.srv.closing.Load() || c.expired.Load() {
 			return 0, os.ErrDeadlineExceeded
 		}
 	}
@@ -213,6 +214,9 @@ func (c *Conn) readLine() (string, bool) {
 	case c.srv.closing.Load() && isTimeout(err):
 		c.begin("", false)
 		c.doom(421, "4.3.2", "Service shutting down")
+	case c.expired.Load() && isTimeout(err):
+		c.begin("", false)
+		c.doom(421, "4.7.0", "Sign in again")
 	case isTimeout(err):
 		c.begin("", false)
 		c.doom(421, "4.4.2", "Idle too long")
@@ -544,6 +548,15 @@ func (l *link) close() error {
 func (l *link) kill() {
 	l.cancel()
 	l.raw.Close()
+}
+
+// Expire ends the connection before its next command: the account that signed
+// in may not go on. It may be called from anywhere.
+func (c *Conn) Expire() {
+	c.expired.Store(true)
+	if c.waiting.Load() {
+		c.raw.SetReadDeadline(time.Now())
+	}
 }
 
 // TLS is the state of TLS, or nil.
