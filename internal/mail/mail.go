@@ -202,7 +202,8 @@ func Parse(r io.Reader) (*Summary, error) {
 // Find gives the part with an IMAP section number (RFC 9051 section 6.4.5):
 // the empty path is root, 1 of a message that is no multipart is its body, and
 // a number below an embedded message counts in that message. It is nil when
-// there is no such part.
+// there is no such part. Of a part p that embeds a message, MIME is p.Header,
+// HEADER is p.Message.Header and TEXT is p.Message.Raw.
 func Find(root *Part, section []int) *Part {
 	p := root
 	for i, n := range section {
