@@ -6,6 +6,7 @@
 //	# a comment (as is an empty line)
 //	ann C: text      ann sends text and CRLF
 //	ann B: "a\x00b"  ann sends the bytes of a Go string, without CRLF
+//	ann B: "x" *99   the same, so many times
 //	ann S: pattern   ann receives a line; "…" in it stands for any text
 //	ann S: …         alone: any number of lines, up to one that fits what follows
 //	ann S: <closed>  the server closes the connection
@@ -90,7 +91,7 @@ func Read(file string) ([]Line, error) {
 		switch verb {
 		case "C", "S", "TLS":
 		case "B":
-			if text, err = strconv.Unquote(strings.TrimSpace(text)); err != nil {
+			if text, err = goString(text); err != nil {
 				return nil, fmt.Errorf("%s: B needs a Go string: %w", at, err)
 			}
 		default:
@@ -99,6 +100,19 @@ func Read(file string) ([]Line, error) {
 		lines = append(lines, Line{at, name, verb, text})
 	}
 	return lines, nil
+}
+
+func goString(s string) (string, error) {
+	s, times := strings.TrimSpace(s), 1
+	if i := strings.LastIndex(s, "\" *"); i >= 0 {
+		n, err := strconv.Atoi(s[i+3:])
+		if err != nil {
+			return "", err
+		}
+		s, times = s[:i+1], n
+	}
+	s, err := strconv.Unquote(s)
+	return strings.Repeat(s, times), err
 }
 
 // Sent gives what each connection of a conversation sends altogether: seeds for

@@ -33,7 +33,7 @@ func TestMatch(t *testing.T) {
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "echo.txt")
-	text := "# an echo\nann S: hello …\nann C: one\nann S: one\nann B: \"tw\"\nann B: \"o\\r\\n\"\nann S: two\nann C: b\nann S: …\nann S: b\nann C: quit\nann S: …\nann S: <closed>\n"
+	text := "# an echo\nann S: hello …\nann C: one\nann S: one\nann B: \"tw\"\nann B: \"o\" *1\nann B: \"\\r\\n\"\nann S: two\nann C: b\nann S: …\nann S: b\nann C: quit\nann S: …\nann S: <closed>\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
