@@ -2,10 +2,12 @@ package postgres
 
 import (
 	"testing"
+	"time"
 
 	"waypost/internal/pgdb"
 	"waypost/internal/pgtest"
 	"waypost/migrations"
+	"waypost/store"
 	"waypost/store/storetest"
 )
 
@@ -26,8 +28,14 @@ func open(t testing.TB, url string, o Options) *Store {
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Opened {
 		url := pgtest.New(t, migrations.Mail)
+		s := open(t, url, Options{Quota: storetest.Quota})
 		return storetest.Opened{
-			Store: open(t, url, Options{Quota: storetest.Quota}),
+			Store: s,
+			Purge: func(now time.Time) error {
+				_, err := s.PurgeOnce(t.Context(), DefaultHome, now, Retention{})
+				return err
+			},
+			Outbox: func() ([]store.OutboxEntry, error) { return s.NextOutbox(t.Context(), DefaultHome, 100) },
 		}
 	})
 }

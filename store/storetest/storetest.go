@@ -25,27 +25,65 @@ type Opened struct {
 	Store store.Store
 	// Purge purges as if it were now.
 	Purge func(now time.Time) error
+	// Outbox lists what waits to be moved to the transport.
+	Outbox func() ([]store.OutboxEntry, error)
 }
 
 // Run tests stores; open makes an empty one.
 func Run(t *testing.T, open func(t *testing.T) Opened) {
+	t.Run("Large", func(t *testing.T) { // alone, for it measures memory
+		large(t, &suite{T: t, Opened: open(t), box: 1})
+	})
 	for _, tt := range []struct {
 		name string
-		run  func(*testing.T, *bench)
+		run  func(*testing.T, *suite)
 	}{
 		{"StandardFolders", standardFolders},
+		{"Folders", folders},
+		{"FolderChanges", folderChanges},
+		{"DeleteFolder", deleteFolder},
 		{"Add", add},
+		{"AddInvalid", addInvalid},
+		{"Once", once},
+		{"AddCombined", addCombined},
+		{"Entries", entriesPages},
+		{"Changes", changes},
+		{"ChangesOfOneSeq", changesOfOneSeq},
+		{"ChangesBetweenPages", changesBetweenPages},
+		{"MoveOutAndBack", moveOutAndBack},
+		{"Floor", floor},
+		{"Flag", flag},
+		{"UnchangedSince", unchangedSince},
+		{"Props", props},
+		{"Copy", copies},
+		{"Move", moves},
+		{"DeleteAndRestore", deleteAndRestore},
+		{"Purge", purge},
+		{"Empty", empty},
+		{"Newest", newest},
+		{"Threads", threads},
+		{"Quota", quota},
+		{"Rights", rights},
+		{"SingleInstance", singleInstance},
+		{"Blobs", blobs},
+		{"Send", send},
+		{"Find", find},
+		{"Watch", watch},
+		{"SyncStates", syncStates},
+		{"Devices", devices},
+		{"Settings", settings},
+		{"Model", model},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tt.run(t, &bench{T: t, Opened: open(t), box: 1})
+			tt.run(t, &suite{T: t, Opened: open(t), box: 1})
 		})
 	}
 }
 
-// bench is a store with the few steps that tests are made of. Its steps fail
+// suite is a store with the few steps that tests are made of. Its steps fail
 // the test when they fail.
-type bench struct {
+type suite struct {
 	*testing.T
 	Opened
 	box store.MailboxID
@@ -56,9 +94,9 @@ func Owner(box store.MailboxID) directory.Principal {
 	return directory.Principal{ID: directory.ObjectID(box), Mailbox: box, HomeMDB: "default", Address: fmt.Sprintf("user%d@example.test", box)}
 }
 
-func (b *bench) me() directory.Principal { return Owner(b.box) }
+func (b *suite) me() directory.Principal { return Owner(b.box) }
 
-func (b *bench) must(err error) {
+func (b *suite) must(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)
@@ -66,7 +104,7 @@ func (b *bench) must(err error) {
 }
 
 // wantFault checks the kind of an error.
-func (b *bench) wantFault(err error, want fault.Kind) {
+func (b *suite) wantFault(err error, want fault.Kind) {
 	b.Helper()
 	if err == nil || fault.Of(err) != want {
 		b.Fatalf("got error %v, want a fault of kind %v", err, want)
@@ -100,14 +138,14 @@ func Upload(ctx context.Context, s store.Store, r io.Reader) (store.Blob, *mail.
 }
 
 // message makes a NewMessage.
-func (b *bench) message(raw []byte) store.NewMessage {
+func (b *suite) message(raw []byte) store.NewMessage {
 	b.Helper()
 	blob, sum, err := Upload(b.Context(), b.Store, bytes.NewReader(raw))
 	b.must(err)
 	return store.NewMessage{Blob: blob, Summary: sum}
 }
 
-func (b *bench) add(m store.NewMessage) store.Added {
+func (b *suite) add(m store.NewMessage) store.Added {
 	b.Helper()
 	a, err := b.Store.Add(b.Context(), b.me(), b.box, m)
 	b.must(err)
@@ -115,12 +153,12 @@ func (b *bench) add(m store.NewMessage) store.Added {
 }
 
 // text adds a small message to the inbox.
-func (b *bench) text(subject string, fields ...string) store.Added {
+func (b *suite) text(subject string, fields ...string) store.Added {
 	b.Helper()
 	return b.add(b.message(Text(subject, "body of "+subject, fields...)))
 }
 
-func (b *bench) folder(r store.Role) store.Folder {
+func (b *suite) folder(r store.Role) store.Folder {
 	b.Helper()
 	f, err := b.Store.FolderByRole(b.Context(), b.me(), b.box, r)
 	b.must(err)
@@ -128,7 +166,7 @@ func (b *bench) folder(r store.Role) store.Folder {
 }
 
 // read gives an item's content.
-func (b *bench) read(item store.ItemID) []byte {
+func (b *suite) read(item store.ItemID) []byte {
 	b.Helper()
 	c, err := b.Store.Content(b.Context(), b.me(), b.box, item)
 	b.must(err)
@@ -137,7 +175,7 @@ func (b *bench) read(item store.ItemID) []byte {
 	return raw
 }
 
-func (b *bench) entries(f store.FolderID) []store.Entry {
+func (b *suite) entries(f store.FolderID) []store.Entry {
 	b.Helper()
 	var all []store.Entry
 	after := store.UID(0)
@@ -152,7 +190,7 @@ func (b *bench) entries(f store.FolderID) []store.Entry {
 	}
 }
 
-func standardFolders(t *testing.T, b *bench) {
+func standardFolders(t *testing.T, b *suite) {
 	m, err := b.Store.Mailbox(t.Context(), b.me(), b.box)
 	b.must(err)
 	if m.ID != b.box || m.Items != 0 || m.Quota != Quota || m.Created.IsZero() {
@@ -176,7 +214,7 @@ func standardFolders(t *testing.T, b *bench) {
 	}
 }
 
-func add(t *testing.T, b *bench) {
+func add(t *testing.T, b *suite) {
 	raw := Text("hello", "the body")
 	m := b.message(raw)
 	m.Prefix = []byte("Return-Path: <ann@example.org>\r\n")
