@@ -87,6 +87,15 @@ type near struct {
 	*Service
 }
 
+// USN is the position of the directory's view; directory/remote tells it with
+// every answer, so that the far side knows how new the answer is.
+func (n near) USN() directory.USN {
+	if at, ok := n.Objects.(interface{ USN() directory.USN }); ok {
+		return at.USN()
+	}
+	return 0
+}
+
 // SignIn checks credentials; see directory.Directory. An unknown login costs
 // the same queries and the same hash as a wrong password, and is locked out by
 // the same law.

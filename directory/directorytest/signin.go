@@ -25,6 +25,11 @@ func testSignIn(t *testing.T, w World) {
 		n.Account, n.UPN, n.Addresses = "alee", "ann.lee@corp.other.test", []string{"a.l@example.test"}
 	})
 	addUser(t, d, "nopass@example.test", "")
+	const latin1 = "gr\xfc\xdfe" // a browser of yesterday
+	addUser(t, d, "latin1@example.test", latin1)
+	if _, err := signIn(t, d, "latin1@example.test", latin1, ""); err != nil {
+		t.Errorf("SignIn with a password that is not UTF-8: %v", err)
+	}
 	addUser(t, d, "room@example.test", "", func(n *directory.NewUser) { n.Kind = directory.KindRoom })
 	off := addUser(t, d, "off@example.test", secret)
 	if err := d.SetEnabled(ctx, system, off.ID, false); err != nil {
@@ -66,6 +71,7 @@ func testSignIn(t *testing.T, w World) {
 		"room":                  {"room@example.test", secret},
 		"empty login":           {"", secret},
 		"detail":                {"ann+x@example.test", secret},
+		"other bytes":           {"latin1@example.test", "gr\xe4\xdfe"},
 		"not UTF-8":             {"\xff\xfe", secret},
 		"very long":             {strings.Repeat("a", 1<<16), secret},
 		"very long password":    {"ann@example.test", strings.Repeat("a", 1<<16)},
