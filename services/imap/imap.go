@@ -38,18 +38,15 @@ import (
 	"waypost/store"
 )
 
-// Accounts checks credentials; the directory is the real one.
+// Accounts lets people in and tells when they must go; the gate of
+// directory/authn is the real one.
 type Accounts interface {
 	// SignIn fails with Unauthenticated, Limit or Unavailable.
-	SignIn(ctx context.Context, c directory.Credentials) (directory.Session, error)
-}
-
-// Epochs tells when an account's sign-in is void: its password, state or rights
-// changed, or this process has been cut off from the directory for too long.
-type Epochs interface {
-	// Watch returns a context that ends when what was granted to p is void, or
-	// when ctx ends; cancel frees it.
-	Watch(ctx context.Context, p directory.Principal) (live context.Context, cancel context.CancelFunc)
+	SignIn(ctx context.Context, c directory.Credentials) (directory.Principal, error)
+	// Context gives a context that ends when what was granted to p is void: its
+	// password, state or rights changed, or this process has been cut off from
+	// the directory for too long. The CancelFunc frees it.
+	Context(ctx context.Context, p directory.Principal) (context.Context, context.CancelFunc)
 }
 
 // Folders are the methods of the store that concern the tree of folders.

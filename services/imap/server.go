@@ -17,7 +17,6 @@ type Server struct {
 	cfg      Config
 	mail     Mailboxes
 	accounts Accounts
-	epochs   Epochs
 	metrics  *metrics
 	views    *viewCache
 
@@ -29,13 +28,12 @@ type Server struct {
 	guests map[netip.Addr]int // connections that have not signed in
 }
 
-// New makes a Server. epochs may be nil where sign-ins are never revoked (tests).
-func New(cfg Config, mail Mailboxes, accounts Accounts, epochs Epochs) (*Server, error) {
+// New makes a Server. It fails only when the metrics cannot be registered.
+func New(cfg Config, mail Mailboxes, accounts Accounts) (*Server, error) {
 	s := &Server{
 		cfg:      cfg.withDefaults(),
 		mail:     mail,
 		accounts: accounts,
-		epochs:   epochs,
 		guests:   make(map[netip.Addr]int),
 	}
 	s.views = newViewCache(s.cfg.ViewCache)

@@ -40,15 +40,15 @@ var people = map[string]directory.Principal{
 	"eve": {ID: 3, Address: "eve@example.test", Name: "Eve"}, // has no mailbox
 }
 
-func (a *memAccounts) SignIn(_ context.Context, c directory.Credentials) (directory.Session, error) {
+func (a *memAccounts) SignIn(_ context.Context, c directory.Credentials) (directory.Principal, error) {
 	p, ok := people[c.Login]
 	if !ok || c.Password != "secret" {
-		return directory.Session{}, fault.New(fault.Unauthenticated, "Wrong name or password")
+		return directory.Principal{}, fault.New(fault.Unauthenticated, "Wrong name or password")
 	}
-	return directory.Session{Principal: p}, nil
+	return p, nil
 }
 
-func (a *memAccounts) Watch(ctx context.Context, p directory.Principal) (context.Context, context.CancelFunc) {
+func (a *memAccounts) Context(ctx context.Context, p directory.Principal) (context.Context, context.CancelFunc) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.live[p.ID] == nil {
@@ -121,7 +121,7 @@ func open(t testing.TB, cfg Config, mail Mailboxes, s *memStore, wrap func(net.L
 	t.Helper()
 	d := &door{store: s, accounts: newMemAccounts(s), ended: make(chan error, 1)}
 	var err error
-	if d.Server, err = New(cfg, mail, d.accounts, d.accounts); err != nil {
+	if d.Server, err = New(cfg, mail, d.accounts); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

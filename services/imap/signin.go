@@ -17,34 +17,32 @@ func (c *conn) signIn(ctx context.Context, login, password string) error {
 	if !c.maySignIn() {
 		return no("PRIVACYREQUIRED", "Start TLS first")
 	}
-	s, err := c.server.accounts.SignIn(ctx, directory.Credentials{
+	who, err := c.server.accounts.SignIn(ctx, directory.Credentials{
 		Login: login, Password: password, From: c.from, Door: "imap",
 	})
-	if err == nil && s.Principal.Mailbox == 0 {
+	if err == nil && who.Mailbox == 0 {
 		err = fault.New(fault.Denied, "This account has no mailbox")
 	}
 	if err == nil {
-		_, err = c.server.mail.Mailbox(ctx, s.Principal, s.Principal.Mailbox)
+		_, err = c.server.mail.Mailbox(ctx, who, who.Mailbox)
 	}
 	if err != nil {
 		c.failed(ctx, err)
 		return err
 	}
-	c.who, c.box = s.Principal, s.Principal.Mailbox
+	c.who, c.box = who, who.Mailbox
 	c.state = authenticated
 	if c.guest {
 		c.guest = false
 		c.server.known(c.from)
 	}
-	if c.server.epochs != nil {
-		live, cancel := c.server.epochs.Watch(c.stop, c.who)
-		forget := context.AfterFunc(live, func() {
-			if c.stop.Err() == nil {
-				c.cancel() // not by our own stop: what runs is no longer allowed
-			}
-		})
-		c.unwatch = func() { forget(); cancel() }
-	}
+	live, cancel := c.server.accounts.Context(c.stop, who)
+	forget := context.AfterFunc(live, func() {
+		if c.stop.Err() == nil {
+			c.cancel() // not by our own stop: what runs is no longer allowed
+		}
+	})
+	c.unwatch = func() { forget(); cancel() }
 	c.okCode = "CAPABILITY " + c.capabilities()
 	c.okText = "Signed in"
 	return nil
