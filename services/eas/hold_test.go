@@ -1,0 +1,342 @@
+package eas
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+	"waypost/services/eas/wbxml"
+	"waypost/store"
+)
+
+const pingInbox = `<Ping:Ping><HeartbeatInterval>600</HeartbeatInterval><Folders><Folder><Id>1</Id></Folder></Folders></Ping:Ping>`
+
+// ready gives a device that has synchronised everything.
+func ready(t testing.TB, f *fake, s *Server, device string) {
+	t.Helper()
+	post(t, s, device, "FolderSync", `<FolderHierarchy:FolderSync><SyncKey>0</SyncKey></FolderHierarchy:FolderSync>`)
+	if err := f.does(s)["synced"]([]string{device, "Inbox"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newRequest(t testing.TB, ctx context.Context, url, device, cmd, text string) *http.Request {
+	t.Helper()
+	n, err := wbxml.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := wbxml.Marshal(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+Path+"?Cmd="+cmd+"&DeviceId="+device+"&DeviceType=T", strings.NewReader(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("ann", "secret")
+	req.Header.Set("MS-ASProtocolVersion", "14.1")
+	return req
+}
+
+func post(t testing.TB, h http.Handler, device, cmd, text string) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, newRequest(t, t.Context(), "", device, cmd, text))
+	return w
+}
+
+// held waits until n requests are held.
+func waitHeld(t testing.TB, s *Server, n int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		s.held.mu.Lock()
+		got := len(s.held.by)
+		s.held.mu.Unlock()
+		if got == n {
+			return
+		}
+	}
+	t.Fatalf("not %d requests held", n)
+}
+
+func pingAsync(t *testing.T, s *Server, device string) <-chan string {
+	t.Helper()
+	answer := make(chan string, 1)
+	req := newRequest(t, t.Context(), "", device, "Ping", pingInbox)
+	go func() {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, req)
+		n, err := decodeDocument(w.Body.Bytes())
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		answer <- n.Get(wbxml.PingStatus) + " " + n.Get(wbxml.PingFolders, wbxml.PingFolder)
+	}()
+	return answer
+}
+
+func soon(t *testing.T, c <-chan string) string {
+	t.Helper()
+	select {
+	case got := <-c:
+		return got
+	case <-time.After(5 * time.Second):
+		t.Fatal("no answer")
+		return ""
+	}
+}
+
+func TestPingWakes(t *testing.T) {
+	f, s := newTestServer(t, Options{})
+	ready(t, f, s, "d")
+	answer := pingAsync(t, s, "d")
+	waitHeld(t, s, 1)
+	if err := f.arrive("Sent Items"); err != nil { // not asked for
+		t.Fatal(err)
+	}
+	select {
+	case got := <-answer:
+		t.Fatalf("woken by another folder: %s", got)
+	case <-time.After(50 * time.Millisecond):
+	}
+	begun := time.Now()
+	if err := f.arrive("Inbox"); err != nil {
+		t.Fatal(err)
+	}
+	if got := soon(t, answer); got != "2 1" {
+		t.Errorf("got %q", got)
+	}
+	t.Logf("answered after %v", time.Since(begun))
+	waitHeld(t, s, 0)
+	if len(f.watchers) != 0 {
+		t.Error("the watcher was left open")
+	}
+}
+
+// TestPingAndOwnSync: what the phone fetched by a Sync meanwhile is not told.
+func TestPingAndOwnSync(t *testing.T) {
+	f, s := newTestServer(t, Options{})
+	ready(t, f, s, "d")
+	answer := pingAsync(t, s, "d")
+	waitHeld(t, s, 1)
+	f.mu.Lock()
+	f.folders[0].HighestSeq = 100
+	f.mu.Unlock()
+	if err := f.does(s)["synced"]([]string{"d", "Inbox"}); err != nil {
+		t.Fatal(err)
+	}
+	f.mu.Lock()
+	f.wake()
+	f.mu.Unlock()
+	select {
+	case got := <-answer:
+		t.Fatalf("woken by what the phone knows: %s", got)
+	case <-time.After(50 * time.Millisecond):
+	}
+	s.Stop()
+	if got := soon(t, answer); got != "1 " {
+		t.Errorf("after Stop: %q", got)
+	}
+}
+
+func TestPingHearsOfFolders(t *testing.T) {
+	f, s := newTestServer(t, Options{})
+	ready(t, f, s, "d")
+	answer := pingAsync(t, s, "d")
+	waitHeld(t, s, 1)
+	if err := f.does(s)["make"]([]string{"New"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := soon(t, answer); got != "7 " {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestSecondPingSupersedes(t *testing.T) {
+	f, s := newTestServer(t, Options{})
+	ready(t, f, s, "d")
+	ready(t, f, s, "e")
+	first, other := pingAsync(t, s, "d"), pingAsync(t, s, "e")
+	waitHeld(t, s, 2)
+	second := pingAsync(t, s, "d")
+	if got := soon(t, first); got != "1 " {
+		t.Errorf("the first: %q", got)
+	}
+	waitHeld(t, s, 2)
+	if err := f.arrive("Inbox"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []<-chan string{second, other} {
+		if got := soon(t, c); got != "2 1" {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+func TestPingLimit(t *testing.T) {
+	f, s := newTestServer(t, Options{MaxHeld: 1})
+	ready(t, f, s, "d")
+	ready(t, f, s, "e")
+	pingAsync(t, s, "d")
+	waitHeld(t, s, 1)
+	if got := soon(t, pingAsync(t, s, "e")); !strings.HasPrefix(got, "111") {
+		t.Errorf("one too many: %q", got)
+	}
+}
+
+func TestPhoneThatLeaves(t *testing.T) {
+	f, s := newTestServer(t, Options{})
+	ready(t, f, s, "d")
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		resp, err := srv.Client().Do(newRequest(t, ctx, srv.URL, "d", "Ping", pingInbox))
+		if err == nil {
+			resp.Body.Close()
+		}
+	}()
+	waitHeld(t, s, 1)
+	leave()
+	waitHeld(t, s, 0)
+}
+
+// bound ends what the account does when it is told to.
+type bound struct {
+	*fake
+	mu     sync.Mutex
+	cancel []context.CancelFunc
+}
+
+func (b *bound) Bind(ctx context.Context, _ directory.Principal) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cancel = append(b.cancel, cancel)
+	return ctx, cancel
+}
+
+func TestEpochEndsAPing(t *testing.T) {
+	f, _ := newTestServer(t, Options{})
+	b := &bound{fake: f}
+	s := New(f, f, b, Options{Log: nothing})
+	ready(t, f, s, "d")
+	w, done := httptest.NewRecorder(), make(chan struct{})
+	req := newRequest(t, t.Context(), "", "d", "Ping", pingInbox)
+	go func() { s.ServeHTTP(w, req); close(done) }()
+	waitHeld(t, s, 1)
+	b.mu.Lock()
+	b.cancel[0]()
+	b.mu.Unlock()
+	<-done
+	if w.Code != http.StatusUnauthorized {
+		t.Errorf("code %d", w.Code)
+	}
+}
+
+// TestMemoryOfHeldPings measures what a Ping over TLS costs the server while it
+// is held; the phones are another process. The aim is 30 KiB.
+func TestMemoryOfHeldPings(t *testing.T) {
+	if addr := os.Getenv("WAYPOST_TEST_PHONES"); addr != "" {
+		phones(t, addr)
+		return
+	}
+	if testing.Short() {
+		t.Skip("opens many connections")
+	}
+	f, s := newTestServer(t, Options{})
+	f.most = manyPhones
+	srv := httptest.NewTLSServer(s)
+	defer srv.Close()
+	defer s.Stop()
+	for i := range manyPhones {
+		ready(t, f, s, device(i))
+	}
+	before := inUse()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMemoryOfHeldPings$")
+	cmd.Env = append(os.Environ(), "WAYPOST_TEST_PHONES="+srv.Listener.Addr().String())
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitHeld(t, s, manyPhones)
+	time.Sleep(100 * time.Millisecond)
+	each := (int64(inUse()) - int64(before)) / manyPhones
+	t.Logf("%d bytes each", each)
+	if each > 44<<10 {
+		t.Errorf("a held Ping costs %d bytes", each)
+	}
+	s.Stop()
+	in.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+const manyPhones = 200
+
+// phones holds a Ping on each of many connections until its input ends.
+func phones(t *testing.T, addr string) {
+	for i := range manyPhones {
+		conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test's own server
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := newRequest(t, t.Context(), "https://"+addr, device(i), "Ping", pingInbox).Write(conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+func device(i int) string { return "dev" + string(rune('a'+i%26)) + string(rune('a'+i/26)) }
+
+func inUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
+
+func TestTreeFaultsAreTotal(t *testing.T) {
+	for _, k := range fault.Kinds() {
+		if _, ok := treeFaults[k]; !ok {
+			t.Errorf("folder commands have no answer for %v", k)
+		}
+	}
+}
+
+func TestSeen(t *testing.T) {
+	for _, m := range []seen{{}, {Seq: 1}, {Seq: 1 << 60, More: true}} {
+		b := m.append(nil)
+		got, rest, err := cutSeen(append(b, "rest"...))
+		if err != nil || got != m || string(rest) != "rest" {
+			t.Errorf("%+v came back as %+v, %q, %v", m, got, rest, err)
+		}
+		for n := range b {
+			if _, _, err := cutSeen(b[:n]); err == nil {
+				t.Errorf("%d bytes of %x were taken", n, b)
+			}
+		}
+	}
+}
+
+var _ Store = store.Store(nil)
