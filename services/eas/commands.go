@@ -43,6 +43,25 @@ const (
 func (s *Server) table() []command {
 	return []command{
 		{
+			name: "Sync", code: 0, since: wbxml.V25, until: wbxml.V161, run: s.sync, body: bodyOrEmpty, limit: mailBody,
+			root: wbxml.AirSyncSync, status: wbxml.AirSyncStatus,
+		},
+		{
+			name: "SendMail", code: 1, since: wbxml.V25, until: wbxml.V161, run: s.sendMail, body: bodyMail, limit: mailBody,
+			root: wbxml.ComposeMailSendMail, status: wbxml.ComposeMailStatus,
+		},
+		{
+			name: "SmartForward", code: 2, since: wbxml.V25, until: wbxml.V161, run: s.smartForward, body: bodyMail, limit: mailBody,
+			root: wbxml.ComposeMailSmartForward, status: wbxml.ComposeMailStatus,
+		},
+		{
+			name: "SmartReply", code: 3, since: wbxml.V25, until: wbxml.V161, run: s.smartReply, body: bodyMail, limit: mailBody,
+			root: wbxml.ComposeMailSmartReply, status: wbxml.ComposeMailStatus,
+		},
+		{
+			name: "GetAttachment", code: 4, since: wbxml.V25, until: wbxml.V121, run: s.getAttachment, body: bodyNone,
+		},
+		{
 			name: "FolderSync", code: 9, since: wbxml.V25, until: wbxml.V161, run: s.folderSync, body: bodyWBXML,
 			root: wbxml.FolderHierarchyFolderSync, status: wbxml.FolderHierarchyStatus,
 		},
@@ -62,6 +81,14 @@ func (s *Server) table() []command {
 			name: "GetHierarchy", code: 5, since: wbxml.V25, until: wbxml.V121, run: s.getHierarchy, body: bodyNone,
 		},
 		{
+			name: "MoveItems", code: 13, since: wbxml.V25, until: wbxml.V161, run: s.moveItems, body: bodyWBXML,
+			root: wbxml.MoveMoveItems, status: wbxml.MoveStatus,
+		},
+		{
+			name: "GetItemEstimate", code: 14, since: wbxml.V25, until: wbxml.V161, run: s.getItemEstimate, body: bodyWBXML,
+			root: wbxml.GetItemEstimateGetItemEstimate, status: wbxml.GetItemEstimateStatus,
+		},
+		{
 			name: "Search", code: 16, since: wbxml.V25, until: wbxml.V161, run: s.search, body: bodyWBXML,
 			root: wbxml.SearchSearch, status: wbxml.SearchStatus,
 		},
@@ -72,6 +99,10 @@ func (s *Server) table() []command {
 		{
 			name: "Ping", code: 18, since: wbxml.V25, until: wbxml.V161, run: s.ping, body: bodyOrEmpty,
 			root: wbxml.PingPing, status: wbxml.PingStatus,
+		},
+		{
+			name: "ItemOperations", code: 19, since: wbxml.V120, until: wbxml.V161, run: s.itemOperations, body: bodyWBXML,
+			root: wbxml.ItemOperationsItemOperations, status: wbxml.ItemOperationsStatus,
 		},
 		{
 			name: "Provision", code: 20, since: wbxml.V25, until: wbxml.V161, run: s.provision, body: bodyOrEmpty, open: true,

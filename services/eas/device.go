@@ -121,4 +121,3 @@ func (s *Server) admit(r *request) error {
 func wiping(d *store.Device) bool {
 	return d.Wipe == "pending" || d.Wipe == "sent" || d.Wipe == "failed"
 }
-

@@ -61,6 +61,7 @@ type Binder interface {
 type People interface {
 	User(ctx context.Context, as directory.Principal, id directory.ObjectID) (directory.User, error)
 	People(ctx context.Context, as directory.Principal, q directory.PeopleQuery) ([]directory.User, int, error)
+	senders
 }
 
 // Store is what the door asks of the mailbox store; each part is declared
@@ -71,6 +72,7 @@ type Store interface {
 	folderStore
 	settingsStore
 	watchStore
+	mailStore
 }
 
 // stateStore keeps what each phone holds. The client is its device's id, the
@@ -144,6 +146,7 @@ type Server struct {
 	store    Store
 	commands []command
 	held     *held
+	locks    locks // of phones that synchronise
 	stopping chan struct{}
 	stop     sync.Once
 }

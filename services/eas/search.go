@@ -25,7 +25,8 @@ type searcher func(ctx context.Context, r *request, in *wbxml.Node) (*wbxml.Node
 // searchers are the stores that exist, by name (MS-ASCMD 2.2.3.110.2).
 func (s *Server) searchers() map[string]searcher {
 	return map[string]searcher{
-		"gal": s.searchPeople,
+		"gal":     s.searchPeople,
+		"mailbox": s.searchMailbox,
 	}
 }
 

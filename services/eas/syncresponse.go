@@ -1,0 +1,280 @@
+package eas
+
+import (
+	"context"
+	"sync"
+
+	"waypost/internal/fault"
+	"waypost/services/eas/wbxml"
+	"waypost/store"
+)
+
+// fetchedItem is what a Fetch found.
+type fetchedItem struct {
+	entry store.Entry
+	msg   *store.Message
+}
+
+// write writes the answer (MS-ASCMD 2.2.1.21). Collections with nothing to say
+// are left out from 12.1 on; older phones expect each with its old key.
+func (y *syncer) write(ctx context.Context, e *wbxml.Encoder, answers []*collectionAnswer) error {
+	e.Start(wbxml.AirSyncSync)
+	e.Start(wbxml.AirSyncCollections)
+	for _, a := range answers {
+		if !a.visible && !y.r.before(wbxml.V121) {
+			continue
+		}
+		if err := y.writeCollection(ctx, e, a); err != nil {
+			return err
+		}
+	}
+	e.End()
+	e.End()
+	return e.Err()
+}
+
+// writeCollection writes one Collection. MoreAvailable stands between Status
+// and Commands: Windows Mobile reads it nowhere else. Empty Responses and
+// Commands are left out, which Windows Phone cannot read.
+func (y *syncer) writeCollection(ctx context.Context, e *wbxml.Encoder, a *collectionAnswer) error {
+	e.Start(wbxml.AirSyncCollection)
+	if y.r.before(wbxml.V121) && a.c.class != "" {
+		e.Text(wbxml.AirSyncClass, a.c.class)
+	}
+	e.Text(wbxml.AirSyncSyncKey, a.key)
+	e.Text(wbxml.AirSyncCollectionId, a.c.id)
+	e.Int(wbxml.AirSyncStatus, int64(a.status))
+	if a.more {
+		e.Empty(wbxml.AirSyncMoreAvailable)
+	}
+	if err := y.writeReplies(ctx, e, a); err != nil {
+		return err
+	}
+	if len(a.ops) > 0 {
+		if err := y.writeOps(ctx, e, a); err != nil {
+			return err
+		}
+	}
+	e.End()
+	return e.Err()
+}
+
+func (y *syncer) writeReplies(ctx context.Context, e *wbxml.Encoder, a *collectionAnswer) error {
+	if len(a.replies) == 0 {
+		return nil
+	}
+	if err := y.fetch(ctx, a); err != nil {
+		return err
+	}
+	w := y.writer(&a.opts, true)
+	e.Start(wbxml.AirSyncResponses)
+	for _, r := range a.replies {
+		switch r.command.kind {
+		case commandAdd:
+			e.Start(wbxml.AirSyncAdd)
+			e.Text(wbxml.AirSyncClientId, r.command.client)
+			if r.status == syncOK && r.item != 0 {
+				e.Text(wbxml.AirSyncServerId, itemID(r.item))
+			}
+		case commandChange:
+			e.Start(wbxml.AirSyncChange)
+			e.Text(wbxml.AirSyncServerId, r.command.server)
+		case commandDelete:
+			e.Start(wbxml.AirSyncDelete)
+			e.Text(wbxml.AirSyncServerId, r.command.server)
+		case commandFetch:
+			e.Start(wbxml.AirSyncFetch)
+			e.Text(wbxml.AirSyncServerId, r.command.server)
+			f := a.fetched[r.item]
+			if f == nil {
+				r.status = syncNotFound
+			}
+			e.Int(wbxml.AirSyncStatus, int64(r.status))
+			if f != nil {
+				if err := w.data(ctx, e, f.msg, &f.entry); err != nil {
+					return err
+				}
+			}
+			e.End()
+			continue
+		}
+		e.Int(wbxml.AirSyncStatus, int64(r.status))
+		e.End()
+	}
+	e.End()
+	return e.Err()
+}
+
+// fetch reads what Fetch commands asked for, all at once.
+func (y *syncer) fetch(ctx context.Context, a *collectionAnswer) error {
+	var items []store.ItemID
+	for _, r := range a.replies {
+		if r.fetched {
+			items = append(items, r.item)
+		}
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	entries, err := y.server.store.EntriesOf(ctx, y.who.as, y.who.box, items)
+	if err != nil {
+		return err
+	}
+	msgs, err := y.server.store.Messages(ctx, y.who.as, y.who.box, items)
+	if err != nil {
+		return err
+	}
+	a.fetched = map[store.ItemID]*fetchedItem{}
+	byItem := map[store.ItemID]store.Entry{}
+	for _, e := range entries {
+		byItem[e.Item] = e
+	}
+	for i, m := range msgs {
+		if e, ok := byItem[items[i]]; ok && m != nil {
+			a.fetched[items[i]] = &fetchedItem{entry: e, msg: m}
+		}
+	}
+	return nil
+}
+
+func (y *syncer) writer(o *options, whole bool) *itemWriter {
+	return &itemWriter{mail: y.server.store, who: y.who, version: y.r.version, opts: o, whole: whole}
+}
+
+func (y *syncer) writeOps(ctx context.Context, e *wbxml.Encoder, a *collectionAnswer) error {
+	w := y.writer(&a.opts, false)
+	ahead := readAhead(ctx, w, a.ops)
+	defer ahead.stop()
+	e.Start(wbxml.AirSyncCommands)
+	for i := range a.ops {
+		o := &a.ops[i]
+		switch o.kind {
+		case opAdd:
+			e.Start(wbxml.AirSyncAdd)
+			e.Text(wbxml.AirSyncServerId, itemID(o.item))
+			e.Start(wbxml.AirSyncApplicationData)
+			x := ahead.next(i)
+			if err := w.writeMessage(e, x, &o.entry); err != nil && (fault.Of(err) != fault.NotFound || e.Err() != nil) {
+				return err
+			}
+			e.End()
+			e.End()
+		case opChange:
+			e.Start(wbxml.AirSyncChange)
+			e.Text(wbxml.AirSyncServerId, itemID(o.item))
+			e.Start(wbxml.AirSyncApplicationData)
+			w.writeMarks(e, &o.entry)
+			e.End()
+			e.End()
+		case opDelete:
+			e.Start(wbxml.AirSyncDelete)
+			e.Text(wbxml.AirSyncServerId, itemID(o.item))
+			e.End()
+		case opSoftDelete:
+			e.Start(wbxml.AirSyncSoftDelete)
+			e.Text(wbxml.AirSyncServerId, itemID(o.item))
+			e.End()
+		}
+	}
+	e.End()
+	return e.Err()
+}
+
+// data writes ApplicationData. A message that is gone by now has none of its
+// body; that it is gone follows as a change.
+func (w *itemWriter) data(ctx context.Context, e *wbxml.Encoder, m *store.Message, n *store.Entry) error {
+	e.Start(wbxml.AirSyncApplicationData)
+	err := w.write(ctx, e, m, n)
+	if err != nil && (fault.Of(err) != fault.NotFound || e.Err() != nil) {
+		return err
+	}
+	e.End()
+	return e.Err()
+}
+
+// ahead opens the messages of an answer and reads their beginnings while
+// earlier ones are being written, a few at a time.
+type ahead struct {
+	cancel context.CancelFunc
+	slots  []chan *message
+	ops    []op
+	w      *itemWriter
+	ctx    context.Context
+	wg     sync.WaitGroup
+}
+
+// aheadWorkers is how many messages are read at once; each needs a connection
+// to the database while it reads.
+const aheadWorkers = 3
+
+// readAhead begins to read. With few messages it does nothing.
+func readAhead(ctx context.Context, w *itemWriter, ops []op) *ahead {
+	a := &ahead{ops: ops, w: w}
+	a.ctx, a.cancel = context.WithCancel(ctx)
+	adds := 0
+	for i := range ops {
+		if ops[i].kind == opAdd {
+			adds++
+		}
+	}
+	if adds < 4 {
+		return a
+	}
+	a.slots = make([]chan *message, len(ops))
+	work := make(chan int)
+	for i := range ops {
+		if ops[i].kind == opAdd {
+			a.slots[i] = make(chan *message, 1)
+		}
+	}
+	gate := make(chan struct{}, 4*aheadWorkers) // how far ahead
+	for range aheadWorkers {
+		a.wg.Go(func() {
+			for i := range work {
+				x := newMessage(a.ctx, w.mail, w.who, ops[i].msg)
+				x.gate = gate
+				x.preload(w)
+				a.slots[i] <- x
+			}
+		})
+	}
+	a.wg.Go(func() {
+		defer close(work)
+		for i := range ops {
+			if a.slots[i] == nil {
+				continue
+			}
+			select {
+			case gate <- struct{}{}:
+			case <-a.ctx.Done():
+				return
+			}
+			select {
+			case work <- i:
+			case <-a.ctx.Done():
+				return
+			}
+		}
+	})
+	return a
+}
+
+// next gives the message of op i, which must be an Add.
+func (a *ahead) next(i int) *message {
+	if a.slots == nil {
+		return newMessage(a.ctx, a.w.mail, a.w.who, a.ops[i].msg)
+	}
+	select {
+	case x := <-a.slots[i]:
+		<-x.gate
+		return x
+	case <-a.ctx.Done():
+		return newMessage(a.ctx, a.w.mail, a.w.who, a.ops[i].msg)
+	}
+}
+
+// stop ends the reading and waits for it.
+func (a *ahead) stop() {
+	a.cancel()
+	a.wg.Wait()
+}
