@@ -169,6 +169,9 @@ func comment(b *strings.Builder, f reflect.StructField) {
 	if lo != "" && hi != "" {
 		text += fmt.Sprintf(" From %s to %s.", lo, hi)
 	}
+	if f.Tag.Get("secret") != "" {
+		text += " A secret: better in a file that the key's _FILE variable names."
+	}
 	line := "#"
 	for _, word := range strings.Fields(text) {
 		if len(line)+1+len(word) > 78 {

@@ -74,8 +74,6 @@ type leaf struct {
 	field reflect.StructField
 }
 
-func (f leaf) secret() bool { return f.field.Tag.Get("secret") != "" }
-
 type loader struct {
 	cfg    *Config
 	leaves map[string]leaf

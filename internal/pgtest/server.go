@@ -26,8 +26,9 @@ var settings = []string{
 	"unix_socket_permissions=0700",
 }
 
-// held keeps the shared lock for as long as the process lives.
-var held *os.File
+// held keeps the shared lock for as long as the process lives: a file that
+// nothing refers to would be closed.
+var held []*os.File
 
 // shared gives the URL of the server that all test binaries use, and starts it
 // when it is not there.
@@ -50,7 +51,7 @@ func shared() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	held = use
+	held = append(held, use)
 	// One process starts the server, the others wait here.
 	starting, err := lock(filepath.Join(dir, "lock"), syscall.LOCK_EX)
 	if err != nil {

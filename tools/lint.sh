@@ -1,0 +1,44 @@
+#!/bin/bash
+# Formatting, vet, static analysis, tidy modules, known vulnerabilities.
+# Every step runs; the exit status tells whether all passed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+tools=$PWD/.cache/tools
+go=${GO:-go}
+failed=0
+
+step() {
+	echo "lint: $1"
+	shift
+	"$@" || failed=1
+}
+
+formatted() {
+	local bad
+	bad=$(git ls-files -z '*.go' | xargs -0 "$tools/gofumpt" -l) || return 1
+	[ -z "$bad" ] && return 0
+	echo "not formatted (make fmt):" && echo "$bad"
+	return 1
+}
+
+# The database of vulnerabilities is on the network. Without it there is
+# nothing to check against, which is no fault of the code: say so and go on.
+vulnerabilities() {
+	local out status
+	out=$("$tools/govulncheck" ./... 2>&1)
+	status=$?
+	if [ $status -eq 1 ] && grep -qE 'vuln\.go\.dev|dial tcp|no such host|proxyconnect|i/o timeout|connection refused|fetching' <<<"$out"; then
+		echo "lint: vulnerability check skipped, its database cannot be reached: $(tail -1 <<<"$out")"
+		return 0
+	fi
+	[ $status -eq 0 ] || echo "$out"
+	return $status
+}
+
+step "gofumpt" formatted
+step "go vet" "$go" vet ./...
+step "staticcheck" "$tools/staticcheck" ./...
+step "go mod tidy" "$go" mod tidy -diff
+step "govulncheck" vulnerabilities
+[ $failed -eq 0 ] && echo "lint: all passed"
+exit $failed
