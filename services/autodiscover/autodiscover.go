@@ -1,350 +1,233 @@
 // Package autodiscover tells phones and mail programs where their server is:
-// POX for ActiveSync (MS-ASCMD 2.2.1.1) and for Outlook's own schema
-// (MS-OXDSCLI), and the JSON form, version 2.
+// the XML of Exchange ("POX", MS-ASCMD 2.2.1.1 for phones and MS-OXDSCLI for
+// Outlook) and its JSON successor.
 //
-// Its law: it answers every question that a client asks with something that ends
-// its search. POX wants a sign-in, since it shows a name; JSON wants none and
-// answers alike for every address, so that it reveals nobody.
+// Its law: XML answers come after a sign-in and speak of the one who signed in;
+// without one the answer is 401, never a page. JSON answers need none, say the
+// same for every address, and so reveal nobody. Whatever the phone's XML looks
+// like, it gets XML back: framework errors travel in an answer of 200. Nothing
+// is kept.
 package autodiscover
 
 import (
 	"context"
-	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"waypost/directory"
 	"waypost/internal/fault"
 )
 
-const maxBody = 64 << 10 // bytes; real requests are below 1 KiB
+// Prefix is the folder of URLs that the handler answers, compared without
+// regard to case.
+const Prefix = "/autodiscover/"
 
-// The schemas that may be asked for, and those of the answers.
-const (
-	mobileSchema  = "http://schemas.microsoft.com/exchange/autodiscover/mobilesync/responseschema/2006"
-	outlookSchema = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
-	outerSchema   = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
-)
+// Matches tells whether an URL path is the handler's.
+func Matches(path string) bool {
+	return len(path) >= len(Prefix) && strings.EqualFold(path[:len(Prefix)], Prefix)
+}
 
 // Authenticator checks credentials.
 type Authenticator interface {
 	SignIn(ctx context.Context, c directory.Credentials) (directory.Session, error)
 }
 
-// People is what the door asks of the directory.
+// People is what the handler asks of the directory.
 type People interface {
 	User(ctx context.Context, as directory.Principal, id directory.ObjectID) (directory.User, error)
 }
 
-// Options of the door.
+// Protocol is a door that Outlook's set-up may be told of.
+type Protocol struct {
+	Type   string // "IMAP", "POP3" or "SMTP"
+	Server string // host name
+	Port   int
+	TLS    bool // from the first byte; otherwise STARTTLS
+}
+
+// Options are the handler's settings. The zero value points at ActiveSync on
+// the host that was asked.
 type Options struct {
-	// Host names the HTTPS door as the client should reach it: a name, with a
-	// port where it is not 443.
-	Host func(*http.Request) string
-	// MailHost and the ports are what Outlook's schema announces for IMAP and
-	// submission; a port of 0 leaves the protocol out.
-	MailHost                  func(*http.Request) string
-	IMAPSPort, SubmissionPort int
-	ClientAddr                func(*http.Request) netip.Addr
-	Log                       *slog.Logger
+	// Site is the base URL of the front end without a final slash, such as
+	// https://mail.example.test; empty: https and the host that was asked.
+	Site      string
+	Protocols []Protocol
+	Realm     string // of Basic sign-in; default "Waypost"
+	Log       *slog.Logger
+	// ClientAddr tells whose request it is, and Secure whether it came by
+	// HTTPS, perhaps to a proxy; default the connection's peer and its own TLS.
+	ClientAddr func(*http.Request) netip.Addr
+	Secure     func(*http.Request) bool
+	Now        func() time.Time
 }
 
-// Server is the door, an http.Handler for everything below /autodiscover/.
-type Server struct {
-	people People
+// Handler answers everything below Prefix.
+type Handler struct {
+	opt    Options
 	auth   Authenticator
-	o      Options
+	people People
 }
 
-// New makes the door.
-func New(people People, auth Authenticator, o Options) *Server {
-	if o.Log == nil {
-		o.Log = slog.Default()
+// New makes the handler.
+func New(people People, auth Authenticator, opt Options) *Handler {
+	if opt.Realm == "" {
+		opt.Realm = "Waypost"
 	}
-	return &Server{people, auth, o}
-}
-
-// ServeHTTP answers one question and logs one line about it.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
-	path := strings.ToLower(r.URL.Path)
-	result, user := "", ""
-	switch {
-	case strings.HasPrefix(path, "/autodiscover/autodiscover.json"):
-		result = s.json(w, r, path)
-	case path == "/autodiscover/autodiscover.xml":
-		result, user = s.pox(w, r)
-	default:
-		http.NotFound(w, r)
-		result = "not found"
+	if opt.Log == nil {
+		opt.Log = slog.Default()
 	}
-	s.o.Log.Info("autodiscover", "proto", "autodiscover", "cmd", r.Method+" "+path, "user", user, "dur", time.Since(start), "result", result)
-}
-
-// json answers version 2: GET, no sign-in, and the same for every address.
-func (s *Server) json(w http.ResponseWriter, r *http.Request, path string) string {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "only GET", http.StatusMethodNotAllowed)
-		return "method"
-	}
-	host := s.o.Host(r)
-	answer := map[string]string{}
-	status := http.StatusOK
-	query := r.URL.Query()
-	protocol := query.Get("Protocol")
-	for k, v := range query {
-		if strings.EqualFold(k, "protocol") && len(v) > 0 {
-			protocol = v[0]
+	if opt.ClientAddr == nil {
+		opt.ClientAddr = func(r *http.Request) netip.Addr {
+			ap, _ := netip.ParseAddrPort(r.RemoteAddr)
+			return ap.Addr().Unmap()
 		}
 	}
-	switch strings.ToLower(protocol) {
-	case "activesync":
-		answer["Protocol"], answer["Url"] = "ActiveSync", "https://"+host+"/Microsoft-Server-ActiveSync"
-	case "autodiscoverv1":
-		answer["Protocol"], answer["Url"] = "AutodiscoverV1", "https://"+host+"/autodiscover/autodiscover.xml"
-	case "":
-		status = http.StatusBadRequest
-		answer["ErrorCode"], answer["ErrorMessage"] = "MandatoryParameterMissing", "A valid value must be provided for the query parameter 'Protocol'"
-	default:
-		status = http.StatusBadRequest
-		answer["ErrorCode"] = "InvalidProtocol"
-		answer["ErrorMessage"] = fmt.Sprintf("The given protocol value '%.40s' is invalid. Supported values are 'ActiveSync,AutodiscoverV1'", protocol)
+	if opt.Secure == nil {
+		opt.Secure = func(r *http.Request) bool { return r.TLS != nil }
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	opt.Site = strings.TrimSuffix(opt.Site, "/")
+	return &Handler{opt: opt, auth: auth, people: people}
+}
+
+// site is the base URL to send a client to.
+func (h *Handler) site(r *http.Request) string {
+	if h.opt.Site != "" {
+		return h.opt.Site
+	}
+	return "https://" + r.Host
+}
+
+// activeSync is where phones find the ActiveSync door.
+func (h *Handler) activeSync(r *http.Request) string {
+	return h.site(r) + "/Microsoft-Server-ActiveSync"
+}
+
+// line is what is logged of a request.
+type line struct {
+	cmd, user, result string
+	err               error
+}
+
+// ServeHTTP answers one request and logs one line about it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l, begun := &line{}, h.opt.Now()
+	log := h.opt.Log.With("proto", "autodiscover")
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			log.Error("panic in a request", "cmd", l.cmd, "panic", p, "stack", string(debug.Stack()))
+			l.result = "panic"
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		attrs := []any{"cmd", l.cmd, "user", l.user, "dur", h.opt.Now().Sub(begun), "result", l.result}
+		level := slog.LevelInfo
+		if l.err != nil {
+			attrs = append(attrs, "fault", fault.Of(l.err).String(), "err", l.err)
+			if fault.Of(l.err) == fault.Internal {
+				level = slog.LevelError
+			}
+		}
+		log.Log(context.WithoutCancel(r.Context()), level, "request", attrs...)
+	}()
+	name := ""
+	if Matches(r.URL.Path) {
+		name = strings.ToLower(r.URL.Path[len(Prefix):])
+	}
 	w.Header().Set("Cache-Control", "private")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(answer) // the client went away
-	return http.StatusText(status)
-}
-
-// pox answers the XML forms. A client first asks without credentials and wants a
-// 401; then it asks again with its address, so a wrong schema is answered inside
-// a 200 and ends the search.
-func (s *Server) pox(w http.ResponseWriter, r *http.Request) (result, user string) {
-	who, err := s.signIn(r)
-	if err != nil {
-		switch fault.Of(err) {
-		case fault.Unavailable, fault.Limit, fault.Internal:
-			w.Header().Set("Retry-After", "30")
-			http.Error(w, fault.Say(err), http.StatusServiceUnavailable)
-		default:
-			w.Header().Set("WWW-Authenticate", `Basic realm="Waypost", charset="UTF-8"`)
-			http.Error(w, "sign in", http.StatusUnauthorized)
-		}
-		return fault.Of(err).String(), ""
-	}
-	ask, err := readRequest(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		s.fail(w, 600, "Invalid Request")
-		return "600", who.Address
-	}
-	u, err := s.people.User(r.Context(), who, who.ID)
-	if err != nil {
-		s.fail(w, 603, "Internal error, try again later")
-		return "603", who.Address
-	}
 	switch {
-	case ask.schema == "" && !ask.mobile:
-		s.fail(w, 600, "Invalid Request")
-		return "600", who.Address
-	case ask.schema == mobileSchema || ask.schema == "":
-		s.write(w, s.mobile(r, u))
-	case ask.schema == outlookSchema:
-		s.write(w, s.outlook(r, u))
-	default:
-		s.fail(w, 601, "The requested schema version is not supported")
-		return "601", who.Address
-	}
-	return "ok", who.Address
-}
-
-func (s *Server) signIn(r *http.Request) (directory.Principal, error) {
-	login, password, ok := r.BasicAuth()
-	if !ok {
-		return directory.Principal{}, fault.New(fault.Unauthenticated, "sign in")
-	}
-	// Desktop programs send Latin-1.
-	if !utf8.ValidString(login) || !utf8.ValidString(password) {
-		login, password = latin1(login), latin1(password)
-	}
-	c := directory.Credentials{Login: login, Password: password, Door: "autodiscover"}
-	if s.o.ClientAddr != nil {
-		c.From = s.o.ClientAddr(r)
-	}
-	session, err := s.auth.SignIn(r.Context(), c)
-	return session.Principal, err
-}
-
-func latin1(s string) string {
-	out := make([]rune, len(s))
-	for i := range len(s) {
-		out[i] = rune(s[i])
-	}
-	return string(out)
-}
-
-// request is what a client asked.
-type request struct {
-	address, schema string
-	mobile          bool // the request's own namespace says mobilesync
-}
-
-// readRequest reads a request tolerantly: elements count by their local name,
-// since namespaces are often broken.
-func readRequest(r io.Reader) (q request, err error) {
-	d := xml.NewDecoder(r)
-	d.Strict = false
-	d.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
-	depth, seen := 0, false
-	for {
-		tok, err := d.Token()
-		if errors.Is(err, io.EOF) && seen {
-			return q, nil
-		}
-		if err != nil {
-			return q, err
-		}
-		switch t := tok.(type) {
-		case xml.StartElement:
-			if depth++; depth > 16 {
-				return q, errors.New("too deep")
-			}
-			seen = seen || strings.EqualFold(t.Name.Local, "Autodiscover")
-			q.mobile = q.mobile || strings.Contains(t.Name.Space, "mobilesync")
-			var into *string
-			switch strings.ToLower(t.Name.Local) {
-			case "emailaddress":
-				into = &q.address
-			case "acceptableresponseschema":
-				into = &q.schema
-			default:
-				continue
-			}
-			if err := d.DecodeElement(into, &t); err != nil {
-				return q, err
-			}
-			depth--
-			*into = strings.TrimSpace(*into)
-		case xml.EndElement:
-			depth--
-		case xml.Directive:
-			return q, errors.New("a document type is not allowed")
-		}
+	case name == "autodiscover.xml":
+		l.cmd = "xml"
+		h.xml(w, r, l)
+	case name == "autodiscover.json" || strings.HasPrefix(name, "autodiscover.json/"):
+		l.cmd = "json"
+		h.json(w, r, l)
+	default: // the SOAP form too: phones do not use it
+		l.cmd, l.result = "unknown", "404"
+		http.NotFound(w, r)
 	}
 }
 
-// The outer and the inner namespace differ, and iOS needs both exact.
-type envelope struct {
-	XMLName  xml.Name `xml:"Autodiscover"`
-	Space    string   `xml:"xmlns,attr"`
-	Response any      `xml:"Response"`
+// refusals has, for each kind of fault, the HTTP code of a refusal, or 0 and
+// the ErrorCode of the answer (MS-OXDSCLI 2.2.4.1.1.2).
+var refusals = map[fault.Kind]struct{ http, code int }{
+	fault.Internal:        {0, errInternal},
+	fault.Invalid:         {0, errRequest},
+	fault.Unauthenticated: {http.StatusUnauthorized, 0},
+	fault.Denied:          {http.StatusForbidden, 0},
+	fault.NotFound:        {0, errAddress},
+	fault.Exists:          {0, errInternal},
+	fault.Conflict:        {http.StatusServiceUnavailable, 0},
+	fault.OverQuota:       {0, errInternal},
+	fault.TooLarge:        {0, errRequest},
+	fault.Limit:           {http.StatusServiceUnavailable, 0},
+	fault.Resync:          {0, errInternal},
+	fault.Unavailable:     {http.StatusServiceUnavailable, 0},
 }
 
-type mobileResponse struct {
-	Space   string `xml:"xmlns,attr"`
-	Culture string
-	Name    string         `xml:"User>DisplayName"`
-	Address string         `xml:"User>EMailAddress"`
-	Servers []mobileServer `xml:"Action>Settings>Server"`
-}
-
-type mobileServer struct{ Type, Url, Name string }
-
-func (s *Server) mobile(r *http.Request, u directory.User) envelope {
-	url := "https://" + s.o.Host(r) + "/Microsoft-Server-ActiveSync"
-	return envelope{Space: outerSchema, Response: mobileResponse{
-		Space: mobileSchema, Culture: "en:us", Name: u.Name, Address: u.Address,
-		Servers: []mobileServer{{"MobileSync", url, url}},
-	}}
-}
-
-type outlookResponse struct {
-	Space     string            `xml:"xmlns,attr"`
-	Name      string            `xml:"User>DisplayName"`
-	Address   string            `xml:"User>AutoDiscoverSMTPAddress"`
-	Type      string            `xml:"Account>AccountType"`
-	Action    string            `xml:"Account>Action"`
-	Protocols []outlookProtocol `xml:"Account>Protocol"`
-}
-
-type outlookProtocol struct {
-	Type           string
-	Server         string
-	Port           int `xml:",omitempty"`
-	LoginName      string
-	DomainRequired string
-	SPA            string
-	SSL            string
-	Encryption     string `xml:",omitempty"`
-	AuthRequired   string
-}
-
-func (s *Server) outlook(r *http.Request, u directory.User) envelope {
-	out := outlookResponse{Space: outlookSchema, Name: u.Name, Address: u.Address, Type: "email", Action: "settings"}
-	host := hostOnly(s.o.Host(r))
-	if s.o.MailHost != nil {
-		host = s.o.MailHost(r)
-	}
-	add := func(kind string, port int) {
-		if port != 0 {
-			out.Protocols = append(out.Protocols, outlookProtocol{
-				Type: kind, Server: host, Port: port, LoginName: u.Address, DomainRequired: "off", SPA: "off", SSL: "on", Encryption: "SSL", AuthRequired: "on",
-			})
-		}
-	}
-	add("IMAP", s.o.IMAPSPort)
-	add("SMTP", s.o.SubmissionPort)
-	out.Protocols = append(out.Protocols, outlookProtocol{
-		Type: "MobileSync", Server: "https://" + s.o.Host(r) + "/Microsoft-Server-ActiveSync", LoginName: u.Address, DomainRequired: "off", SPA: "off", SSL: "on", AuthRequired: "on",
-	})
-	return envelope{Space: outerSchema, Response: out}
-}
-
-func hostOnly(hostport string) string {
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		return h
-	}
-	return hostport
-}
-
-type errorResponse struct {
-	Error struct {
-		Time      string `xml:",attr"`
-		ID        string `xml:"Id,attr"`
-		ErrorCode int
-		Message   string
-		DebugData string
-	}
-}
-
-// fail answers a framework error (MS-OXDSCLI 2.2.4.1.1.2), with HTTP 200 as
-// clients expect.
-func (s *Server) fail(w http.ResponseWriter, code int, message string) {
-	var e errorResponse
-	now := time.Now().UTC()
-	e.Error.Time, e.Error.ID = now.Format("15:04:05.0000000"), fmt.Sprint(uint32(now.UnixNano()))
-	e.Error.ErrorCode, e.Error.Message = code, message
-	s.write(w, envelope{Space: outerSchema, Response: e})
-}
-
-func (s *Server) write(w http.ResponseWriter, v envelope) {
-	b, err := xml.Marshal(v)
-	if err != nil {
-		s.o.Log.Error("autodiscover answer", "err", err)
-		http.Error(w, "internal error", http.StatusInternalServerError)
+// xml answers a POX request.
+func (h *Handler) xml(w http.ResponseWriter, r *http.Request, l *line) {
+	if r.Method == http.MethodGet && !h.opt.Secure(r) {
+		// The redirect that a client follows from http://autodiscover.domain/.
+		l.result = "302"
+		http.Redirect(w, r, h.site(r)+"/autodiscover/autodiscover.xml", http.StatusFound)
 		return
 	}
+	answer, err := h.pox(r, l)
+	if code, ok := errors.AsType[poxError](err); ok {
+		answer, err = h.errorAnswer(code), nil
+		l.result = fmt.Sprint(code.code)
+	}
+	if err != nil {
+		l.err = err
+		refusal := refusals[fault.Of(err)]
+		if refusal.http != 0 {
+			h.refuse(w, l, refusal.http)
+			return
+		}
+		answer = h.errorAnswer(poxError{code: refusal.code})
+		l.result = fmt.Sprint(refusal.code)
+	}
+	if l.result == "" {
+		l.result = "ok"
+	}
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	w.Header().Set("Cache-Control", "private")
-	_, _ = w.Write(append([]byte(xml.Header), b...)) // the client went away
+	_, _ = w.Write([]byte(answer)) // a phone that has gone asks again
+}
+
+func (h *Handler) refuse(w http.ResponseWriter, l *line, code int) {
+	l.result = fmt.Sprint(code)
+	switch code {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q", h.opt.Realm))
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "30")
+	}
+	w.WriteHeader(code)
+}
+
+// signIn gives the user whose credentials came along.
+func (h *Handler) signIn(r *http.Request, l *line) (directory.User, error) {
+	login, password, ok := r.BasicAuth()
+	if !ok {
+		return directory.User{}, fault.New(fault.Unauthenticated, "no credentials")
+	}
+	s, err := h.auth.SignIn(r.Context(), directory.Credentials{
+		Login: latin(login), Password: latin(password), From: h.opt.ClientAddr(r), Door: "autodiscover",
+	})
+	if err != nil {
+		return directory.User{}, fmt.Errorf("sign in: %w", err)
+	}
+	l.user = s.Principal.Address
+	return h.people.User(r.Context(), s.Principal, s.Principal.ID)
 }
