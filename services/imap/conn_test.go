@@ -497,7 +497,7 @@ func TestPipelining(t *testing.T) {
 
 func TestImplicitTLS(t *testing.T) {
 	s := newMemStore()
-	srv, err := New(testConfig(), s, newMemAccounts(s))
+	srv, err := New(testConfig(), s, newMemAccounts())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func FuzzSession(f *testing.F) {
 		cfg.FailureDelay = 1
 		cfg.MaxAppend = 1 << 20
 		cfg.TLS = nil
-		srv, err := New(cfg, s, newMemAccounts(s))
+		srv, err := New(cfg, s, newMemAccounts())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,7 @@ type memStore struct {
 	mu     sync.Mutex
 	boxes  map[store.MailboxID]*memBox
 	calls  map[string]int
-	page   int                      // most rows a page gives out, to force paging; 0: as asked
+	page   int                       // most rows a page gives out, to force paging; 0: as asked
 	fail   func(method string) error // faults on demand
 	blocks time.Duration
 }
@@ -101,7 +101,12 @@ func (s *memStore) box(id store.MailboxID) *memBox {
 			{"Sent Items", store.RoleSent, store.ClassMail},
 			{"Deleted Items", store.RoleTrash, store.ClassMail},
 			{"Junk E-mail", store.RoleJunk, store.ClassMail},
+			{"Outbox", store.RoleOutbox, store.ClassMail},
 			{"Calendar", store.RoleCalendar, store.ClassCalendar},
+			{"Contacts", store.RoleContacts, store.ClassContacts},
+			{"Tasks", store.RoleTasks, store.ClassTasks},
+			{"Notes", store.RoleNotes, store.ClassNotes},
+			{"Journal", store.RoleJournal, store.ClassJournal},
 		} {
 			b.newFolder(store.Folder{Name: f.name, Role: f.role, Class: f.class, Subscribed: true})
 		}

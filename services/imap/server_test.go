@@ -23,15 +23,16 @@ import (
 
 // memAccounts knows ann and bob, whose password is "secret".
 type memAccounts struct {
-	store *memStore
+	// base is added to the numbers of mailboxes, so that tests can share a store.
+	base store.MailboxID
 
 	mu   sync.Mutex
 	void map[directory.ObjectID]context.CancelFunc
 	live map[directory.ObjectID]context.Context
 }
 
-func newMemAccounts(s *memStore) *memAccounts {
-	return &memAccounts{store: s, void: map[directory.ObjectID]context.CancelFunc{}, live: map[directory.ObjectID]context.Context{}}
+func newMemAccounts() *memAccounts {
+	return &memAccounts{void: map[directory.ObjectID]context.CancelFunc{}, live: map[directory.ObjectID]context.Context{}}
 }
 
 var people = map[string]directory.Principal{
@@ -40,8 +41,16 @@ var people = map[string]directory.Principal{
 	"eve": {ID: 3, Address: "eve@example.test", Name: "Eve"}, // has no mailbox
 }
 
+func (a *memAccounts) person(login string) (directory.Principal, bool) {
+	p, ok := people[login]
+	if p.Mailbox != 0 {
+		p.Mailbox += a.base
+	}
+	return p, ok
+}
+
 func (a *memAccounts) SignIn(_ context.Context, c directory.Credentials) (directory.Principal, error) {
-	p, ok := people[c.Login]
+	p, ok := a.person(c.Login)
 	if !ok || c.Password != "secret" {
 		return directory.Principal{}, fault.New(fault.Unauthenticated, "Wrong name or password")
 	}
@@ -119,7 +128,7 @@ func (farConn) RemoteAddr() net.Addr {
 
 func open(t testing.TB, cfg Config, mail Mailboxes, s *memStore, wrap func(net.Listener) net.Listener) *door {
 	t.Helper()
-	d := &door{store: s, accounts: newMemAccounts(s), ended: make(chan error, 1)}
+	d := &door{store: s, accounts: newMemAccounts(), ended: make(chan error, 1)}
 	var err error
 	if d.Server, err = New(cfg, mail, d.accounts); err != nil {
 		t.Fatal(err)
@@ -183,7 +192,7 @@ func peer(t *testing.T) wiretest.Peer {
 			case "far":
 				return far.dial(t)
 			case "mta":
-				return deliverer(t, s)
+				return deliverer(t, s, people["ann"], s)
 			}
 			return near.dial(t)
 		},
@@ -191,8 +200,8 @@ func peer(t *testing.T) wiretest.Peer {
 	}
 }
 
-// deliverer delivers a small message with each line as its subject.
-func deliverer(t testing.TB, s *memStore) net.Conn {
+// deliverer delivers a small message to somebody with each line as its subject.
+func deliverer(t testing.TB, m Mailboxes, to directory.Principal, s *memStore) net.Conn {
 	here, there := net.Pipe()
 	go func() {
 		defer there.Close() //nolint:errcheck // a test's pipe
@@ -206,7 +215,7 @@ func deliverer(t testing.TB, s *memStore) net.Conn {
 			case "FORGET\r\n":
 				s.forget(people["ann"].Mailbox, "Inbox")
 			default:
-				s.deliver(t, people["ann"], "From: mta@example.test\r\nSubject: "+line+"\r\nHello\r\n")
+				deliverTo(t, m, to, "From: mta@example.test\r\nSubject: "+line+"\r\nHello\r\n")
 			}
 			if _, err := there.Write([]byte("done\r\n")); err != nil {
 				return

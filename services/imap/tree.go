@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-imap/v2"
@@ -60,8 +61,20 @@ func newTree(all []store.Folder) *tree {
 			continue // the name belongs to the inbox
 		}
 		t.byID[f.ID] = len(t.nodes)
-		t.byPath[path] = len(t.nodes)
 		t.nodes = append(t.nodes, node{Folder: f, path: path})
+	}
+	// The inbox first, then by name; what is below a folder stays behind it.
+	slices.SortFunc(t.nodes, func(a, b node) int {
+		if in := a.path == "INBOX"; in != (b.path == "INBOX") {
+			if in {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.path, b.path)
+	})
+	for i := range t.nodes {
+		t.byPath[t.nodes[i].path], t.byID[t.nodes[i].ID] = i, i
 	}
 	return t
 }
