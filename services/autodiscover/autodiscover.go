@@ -35,7 +35,7 @@ func Matches(path string) bool {
 
 // Authenticator checks credentials.
 type Authenticator interface {
-	SignIn(ctx context.Context, c directory.Credentials) (directory.Session, error)
+	SignIn(ctx context.Context, c directory.Credentials) (directory.Principal, error)
 }
 
 // People is what the handler asks of the directory.
@@ -222,12 +222,12 @@ func (h *Handler) signIn(r *http.Request, l *line) (directory.User, error) {
 	if !ok {
 		return directory.User{}, fault.New(fault.Unauthenticated, "no credentials")
 	}
-	s, err := h.auth.SignIn(r.Context(), directory.Credentials{
+	who, err := h.auth.SignIn(r.Context(), directory.Credentials{
 		Login: latin(login), Password: latin(password), From: h.opt.ClientAddr(r), Door: "autodiscover",
 	})
 	if err != nil {
 		return directory.User{}, fmt.Errorf("sign in: %w", err)
 	}
-	l.user = s.Principal.Address
-	return h.people.User(r.Context(), s.Principal, s.Principal.ID)
+	l.user = who.Address
+	return h.people.User(r.Context(), who, who.ID)
 }

@@ -18,18 +18,18 @@ import (
 
 type fake struct{ err error }
 
-func (f fake) SignIn(_ context.Context, c directory.Credentials) (directory.Session, error) {
+func (f fake) SignIn(_ context.Context, c directory.Credentials) (directory.Principal, error) {
 	if f.err != nil {
-		return directory.Session{}, f.err
+		return directory.Principal{}, f.err
 	}
 	if c.Password != "secret" && c.Password != "sécret" {
-		return directory.Session{}, fault.New(fault.Unauthenticated, "no")
+		return directory.Principal{}, fault.New(fault.Unauthenticated, "no")
 	}
 	p := directory.Principal{ID: 1, Mailbox: 7, Address: "ann@example.test"}
 	if c.Login == "none" {
 		p.ID = 2
 	}
-	return directory.Session{Principal: p}, nil
+	return p, nil
 }
 
 func (fake) User(_ context.Context, _ directory.Principal, id directory.ObjectID) (directory.User, error) {

@@ -18,7 +18,7 @@ func (s *Server) signIn(ctx context.Context, r *request) error {
 	if !ok {
 		return s.challenge(r, nil)
 	}
-	session, err := s.auth.SignIn(ctx, directory.Credentials{
+	who, err := s.auth.SignIn(ctx, directory.Credentials{
 		Login: credential(user), Password: credential(password), From: r.from, Door: "eas",
 	})
 	switch {
@@ -27,7 +27,7 @@ func (s *Server) signIn(ctx context.Context, r *request) error {
 	case err != nil:
 		return fmt.Errorf("sign in: %w", err)
 	}
-	r.who = session.Principal
+	r.who = who
 	if r.who.Mailbox == 0 {
 		return status(StatusUserHasNoMailbox)
 	}

@@ -47,14 +47,14 @@ func Matches(path string) bool {
 // Authenticator checks credentials. It is asked with every request, so it
 // remembers proofs of recent sign-ins.
 type Authenticator interface {
-	SignIn(ctx context.Context, c directory.Credentials) (directory.Session, error)
+	SignIn(ctx context.Context, c directory.Credentials) (directory.Principal, error)
 }
 
 // Binder is an Authenticator that can also end what an account is doing: the
-// context it returns ends when the account's epoch changes. Held requests are
-// bound where it is there.
+// context it returns ends when the account's epoch changes, with a fault as its
+// cause. Held requests are bound where it is there.
 type Binder interface {
-	Bind(ctx context.Context, p directory.Principal) (context.Context, context.CancelFunc)
+	Context(ctx context.Context, p directory.Principal) (context.Context, context.CancelFunc)
 }
 
 // People is what the door asks of the directory.

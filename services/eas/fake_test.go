@@ -321,16 +321,16 @@ func (f *fake) Watch(store.MailboxID) store.Watcher {
 	return w
 }
 
-func (f *fake) SignIn(_ context.Context, c directory.Credentials) (directory.Session, error) {
+func (f *fake) SignIn(_ context.Context, c directory.Credentials) (directory.Principal, error) {
 	if c.Password != "secret" && c.Password != "pässword" {
-		return directory.Session{}, fault.New(fault.Unauthenticated, "no")
+		return directory.Principal{}, fault.New(fault.Unauthenticated, "no")
 	}
 	for _, u := range f.people {
 		if strings.EqualFold(c.Login, u.Account) || strings.EqualFold(c.Login, u.Address) || strings.EqualFold(c.Login, `EXAMPLE\`+u.Account) {
-			return directory.Session{Principal: directory.Principal{ID: u.ID, Mailbox: u.Mailbox, Address: u.Address, Name: u.Name}}, nil
+			return directory.Principal{ID: u.ID, Mailbox: u.Mailbox, Address: u.Address, Name: u.Name}, nil
 		}
 	}
-	return directory.Session{}, fault.New(fault.Unauthenticated, "no")
+	return directory.Principal{}, fault.New(fault.Unauthenticated, "no")
 }
 
 func (f *fake) User(_ context.Context, _ directory.Principal, id directory.ObjectID) (directory.User, error) {

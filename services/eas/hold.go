@@ -60,7 +60,7 @@ func (h *held) leave(k heldKey, mine <-chan struct{}) {
 // end it like the time. The caller lets go of its buffers before.
 func (s *Server) hold(ctx context.Context, r *request, d time.Duration, ready func(context.Context) (bool, error)) (bool, error) {
 	if b, ok := s.auth.(Binder); ok {
-		bound, release := b.Bind(ctx, r.who)
+		bound, release := b.Context(ctx, r.who)
 		defer release()
 		ctx = bound
 	}

@@ -221,7 +221,7 @@ type bound struct {
 	cancel []context.CancelFunc
 }
 
-func (b *bound) Bind(ctx context.Context, _ directory.Principal) (context.Context, context.CancelFunc) {
+func (b *bound) Context(ctx context.Context, _ directory.Principal) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
