@@ -1,0 +1,184 @@
+package roles
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"waypost/internal/config"
+	"waypost/internal/serve"
+	"waypost/services/autodiscover"
+	"waypost/services/eas"
+)
+
+// Frontend serves phones over HTTP: ActiveSync and Autodiscover.
+func (p *Program) Frontend(ctx context.Context) error {
+	seal, err := p.sealer()
+	if err != nil {
+		return err
+	}
+	phones := eas.New(p.mail, p.dir, p.gate, eas.Options{
+		Policy: policy(p.Config.EAS), Log: p.Log, Seal: seal, ClientAddr: clientAddr,
+		MinHeartbeat: p.Config.EAS.HeartbeatMin.D(), MaxHeartbeat: p.Config.EAS.HeartbeatMax.D(),
+	})
+	finder := autodiscover.New(p.dir, p.gate, autodiscover.Options{
+		Site: p.site(), Protocols: p.announced(), Log: p.Log, ClientAddr: clientAddr, Secure: secure,
+	})
+	routes := p.routes(phones, finder)
+
+	plain, err := p.listen(ctx, "http", p.Config.Listen.HTTP)
+	if err != nil {
+		return err
+	}
+	if plain != nil {
+		p.part("http", func(ctx context.Context) error {
+			return serve.HTTP(ctx, plain, onlyFromProxy(routes), p.Log)
+		})
+	}
+	encrypted, err := p.listen(ctx, "https", p.Config.Listen.HTTPS)
+	if err != nil {
+		return err
+	}
+	if encrypted != nil {
+		conf, err := p.tls()
+		if err != nil {
+			return err
+		}
+		conf = conf.Clone()
+		// A phone holds one request for most of an hour; HTTP/2 would share its
+		// connection with the others, which old phones and proxies do badly.
+		conf.NextProtos = []string{"http/1.1"}
+		p.part("https", func(ctx context.Context) error {
+			return serve.HTTP(ctx, tls.NewListener(encrypted, conf), routes, p.Log)
+		})
+	}
+	p.part("phones", func(ctx context.Context) error {
+		<-ctx.Done()
+		phones.Stop()
+		return nil
+	})
+	return nil
+}
+
+// routes is the thin router in front of the doors.
+func (p *Program) routes(phones, finder http.Handler) http.Handler {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = echo.ExtractIPFromXFFHeader(echo.TrustLoopback(true), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false))
+	e.Pre(func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			// Phones write these paths in every mixture of cases.
+			u := c.Request().URL
+			switch {
+			case eas.Matches(u.Path):
+				u.Path, u.RawPath = eas.Path, ""
+			case autodiscover.Matches(u.Path):
+				u.Path, u.RawPath = autodiscover.Prefix+u.Path[len(autodiscover.Prefix):], ""
+			}
+			return next(c)
+		}
+	})
+	e.Use(middleware.SecureWithConfig(middleware.SecureConfig{
+		ContentTypeNosniff: "nosniff", XFrameOptions: "DENY", HSTSMaxAge: 31536000, HSTSExcludeSubdomains: true,
+	}))
+	e.Any(eas.Path, echo.WrapHandler(phones))
+	e.Any(autodiscover.Prefix+"*", echo.WrapHandler(finder))
+	e.GET("/healthz", echo.WrapHandler(p.Health.Handler(false)))
+	return e
+}
+
+// onlyFromProxy serves what a reverse proxy on this machine passes on from TLS,
+// and what this machine itself asks; everybody else is sent to HTTPS, so that
+// no password crosses a network in clear.
+func onlyFromProxy(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proto := r.Header.Get("X-Forwarded-Proto")
+		if peer(r).IsLoopback() && (proto == "" || proto == "https") {
+			h.ServeHTTP(w, r)
+			return
+		}
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		w.Header().Set("Location", "https://"+host+r.URL.RequestURI())
+		w.WriteHeader(http.StatusPermanentRedirect)
+	})
+}
+
+func peer(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// clientAddr is the peer's address, or what a proxy on this machine says it is:
+// the last address of X-Forwarded-For, which the proxy itself wrote.
+func clientAddr(r *http.Request) netip.Addr {
+	from := peer(r)
+	if !from.IsLoopback() {
+		return from
+	}
+	list := r.Header.Values("X-Forwarded-For")
+	if len(list) == 0 {
+		return from
+	}
+	last := list[len(list)-1]
+	if i := strings.LastIndexByte(last, ','); i >= 0 {
+		last = last[i+1:]
+	}
+	if a, err := netip.ParseAddr(strings.TrimSpace(last)); err == nil {
+		return a.Unmap()
+	}
+	return from
+}
+
+// secure tells whether a request came by HTTPS, perhaps to a proxy on this machine.
+func secure(r *http.Request) bool {
+	return r.TLS != nil || (peer(r).IsLoopback() && r.Header.Get("X-Forwarded-Proto") == "https")
+}
+
+// site is the base URL that Autodiscover gives out. While the HTTPS door is on
+// another port than the usual one, as in the demonstration, the name that the
+// client used is the only one that surely works.
+func (p *Program) site() string {
+	if _, port, err := net.SplitHostPort(string(p.Config.Listen.HTTPS)); err == nil && port != "443" && loopback(string(p.Config.Listen.HTTPS)) {
+		return ""
+	}
+	return "https://" + p.Config.Hostname
+}
+
+// announced are the doors for mail programs that Autodiscover tells of.
+func (p *Program) announced() (list []autodiscover.Protocol) {
+	for _, d := range []struct {
+		kind string
+		addr config.Address
+	}{{"IMAP", p.Config.Listen.IMAPS}, {"SMTP", p.Config.Listen.Submissions}} {
+		if port := portOf(string(d.addr)); port != 0 {
+			list = append(list, autodiscover.Protocol{Type: d.kind, Server: p.Config.Hostname, Port: port, TLS: true})
+		}
+	}
+	return list
+}
+
+// policy is the organisation's policy for phones; nil when none is asked for.
+func policy(c config.EAS) *eas.Policy {
+	if !c.PINRequired && !c.Encryption {
+		return nil
+	}
+	return &eas.Policy{
+		Password: c.PINRequired, Alphanumeric: c.PINAlphanumeric, MinLength: c.PINMinLength, MaxAttempts: c.PINMaxFailed,
+		LockAfter: c.LockAfter.D(), ExpireAfterDays: int(c.PINExpires.D() / (24 * time.Hour)), History: c.PINHistory,
+		ForbidSimple: !c.PINSimpleAllowed, EncryptDevice: c.Encryption,
+		AllowLegacy: c.AllowNonProvisioning, AllowPartial: c.AllowNonProvisioning,
+	}
+}

@@ -1,0 +1,418 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+	"waypost/internal/mail"
+	"waypost/internal/mailfile"
+	"waypost/store"
+)
+
+type mailboxCmd struct {
+	Import struct {
+		Address string `arg:"" help:"Whose mailbox."`
+		Path    string `arg:"" type:"path" help:"An mbox file, a Maildir, one .eml or a folder of them."`
+		Folder  string `help:"Put everything below this folder instead of where the files say."`
+	} `cmd:"" help:"Bring messages into a mailbox. Safe to repeat: what is there already is passed over. Example: waypost mailbox import ann@example.org ~/Maildir"`
+	Export struct {
+		Address string `arg:""`
+		Dir     string `arg:"" type:"path" help:"A folder that does not exist yet."`
+	} `cmd:"" help:"Write a mailbox as Maildirs, one a folder. Example: waypost mailbox export ann@example.org ./ann"`
+	Show struct {
+		Address string `arg:""`
+	} `cmd:"" help:"Show a mailbox's folders and sizes."`
+}
+
+// boxOf gives the mailbox of an address and who the command line acts as in it.
+func (a *app) boxOf(ctx context.Context, address string) (directory.Principal, store.MailboxID, error) {
+	u, err := a.dir.UserByAddress(ctx, operator(), address)
+	if err != nil {
+		return directory.Principal{}, 0, err
+	}
+	as := operator()
+	as.Mailbox, as.HomeMDB, as.Address = u.Mailbox, u.HomeMDB, u.Address
+	return as, u.Mailbox, nil
+}
+
+// folders finds or makes folders by their path.
+type folders struct {
+	a    *app
+	as   directory.Principal
+	box  store.MailboxID
+	list []store.Folder
+}
+
+// standard maps the usual names of other systems to the standard folders.
+var standard = map[string]store.Role{
+	"inbox": store.RoleInbox, "sent": store.RoleSent, "sent items": store.RoleSent, "sent mail": store.RoleSent,
+	"drafts": store.RoleDrafts, "trash": store.RoleTrash, "deleted items": store.RoleTrash, "deleted messages": store.RoleTrash,
+	"junk": store.RoleJunk, "spam": store.RoleJunk, "junk e-mail": store.RoleJunk, "junk email": store.RoleJunk,
+	"archive": store.RoleArchive,
+}
+
+func (f *folders) at(ctx context.Context, path []string) (store.Folder, error) {
+	if len(path) == 0 {
+		path = []string{"inbox"}
+	}
+	var parent store.Folder
+	for i, name := range path {
+		found := false
+		for _, g := range f.list {
+			same := g.Parent == parent.ID && strings.EqualFold(g.Name, name)
+			if i == 0 && g.Role != store.RoleNone && g.Role == standard[strings.ToLower(name)] {
+				same = true
+			}
+			if same {
+				parent, found = g, true
+				break
+			}
+		}
+		if found {
+			continue
+		}
+		made, err := f.a.mail.CreateFolder(ctx, f.as, f.box, store.Folder{Parent: parent.ID, Name: name, Class: store.ClassMail, Subscribed: true})
+		if err != nil {
+			return store.Folder{}, fmt.Errorf("folder %s: %w", strings.Join(path[:i+1], "/"), err)
+		}
+		f.list = append(f.list, made)
+		parent = made
+	}
+	return parent, nil
+}
+
+func (a *app) mailboxImport(ctx context.Context, c *cli) error {
+	in := c.Mailbox.Import
+	as, box, err := a.boxOf(ctx, in.Address)
+	if err != nil {
+		return err
+	}
+	if _, err := a.mail.Mailbox(ctx, as, box); err != nil {
+		return err
+	}
+	list, _, err := a.mail.Folders(ctx, as, box)
+	if err != nil {
+		return err
+	}
+	total, err := mailfile.Size(in.Path)
+	if err != nil {
+		return err
+	}
+	into := &folders{a: a, as: as, box: box, list: list}
+	var below []string
+	if in.Folder != "" {
+		below = strings.Split(in.Folder, "/")
+	}
+	res := struct{ Imported, Present int }{}
+	bar := progress("importing", total, true)
+	err = mailfile.Walk(ctx, in.Path, func(n int64) { _ = bar.Add64(n) }, func(it mailfile.Item) error {
+		to, err := into.at(ctx, append(below[:len(below):len(below)], it.Folder...))
+		if err != nil {
+			return err
+		}
+		m := store.NewMessage{Folder: to.ID, Flags: flagsOf(it), Received: it.Received}
+		added, err := a.addMessage(ctx, as, box, m, it.Body, true)
+		if err != nil {
+			return err
+		}
+		if added.Repeated {
+			res.Present++
+		} else {
+			res.Imported++
+		}
+		return nil
+	})
+	_ = bar.Finish()
+	if err != nil {
+		return err
+	}
+	return a.out.done(res, "%d messages imported into %s, %d were there already.", res.Imported, in.Address, res.Present)
+}
+
+// addMessage streams a message into a mailbox. With once, the same content in
+// the same folder is stored a single time, so that an import may be repeated.
+func (a *app) addMessage(ctx context.Context, as directory.Principal, box store.MailboxID, m store.NewMessage, body io.Reader, once bool) (store.Added, error) {
+	w, err := a.mail.NewBlob(ctx, as.HomeMDB)
+	if err != nil {
+		return store.Added{}, err
+	}
+	defer w.Abort()
+	summary, err := mail.Parse(io.TeeReader(body, w))
+	if err != nil {
+		return store.Added{}, err
+	}
+	if m.Blob, err = w.Close(ctx); err != nil {
+		return store.Added{}, err
+	}
+	m.Summary = summary
+	if once {
+		m.Once = fmt.Sprintf("import %d %x", m.Folder, m.Blob.Hash)
+	}
+	if m.Received.IsZero() {
+		m.Received = summary.Date
+	}
+	return a.mail.Add(ctx, as, box, m)
+}
+
+func flagsOf(it mailfile.Item) (f store.Flags) {
+	for _, b := range []struct {
+		on   bool
+		flag store.Flags
+	}{{it.Seen, store.Seen}, {it.Answered, store.Answered}, {it.Flagged, store.Flagged}, {it.Deleted, store.Deleted}, {it.Draft, store.Draft}} {
+		if b.on {
+			f |= b.flag
+		}
+	}
+	return f
+}
+
+// paths gives each folder's path, parents being before children in the list.
+func paths(list []store.Folder) map[store.FolderID][]string {
+	out := map[store.FolderID][]string{}
+	for _, f := range list {
+		out[f.ID] = append(out[f.Parent][:len(out[f.Parent]):len(out[f.Parent])], f.Name)
+	}
+	return out
+}
+
+func (a *app) mailboxExport(ctx context.Context, c *cli) error {
+	in := c.Mailbox.Export
+	as, box, err := a.boxOf(ctx, in.Address)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(in.Dir); !errors.Is(err, os.ErrNotExist) {
+		return fault.New(fault.Exists, "%s is there already; name a folder that is not", in.Dir)
+	}
+	info, err := a.mail.Mailbox(ctx, as, box)
+	if err != nil {
+		return err
+	}
+	list, _, err := a.mail.Folders(ctx, as, box)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(in.Dir, 0o700); err != nil {
+		return err
+	}
+	path := paths(list)
+	bar := progress("exporting", info.Items, false)
+	n := 0
+	for _, f := range list {
+		if f.Class != store.ClassMail {
+			continue
+		}
+		if n, err = a.exportFolder(ctx, as, box, f, path[f.ID], in.Dir, n, bar); err != nil {
+			return err
+		}
+	}
+	_ = bar.Finish()
+	return a.out.done(map[string]any{"exported": n, "dir": in.Dir}, "%d messages written below %s.", n, in.Dir)
+}
+
+func (a *app) exportFolder(ctx context.Context, as directory.Principal, box store.MailboxID, f store.Folder, path []string, dir string, n int, bar *progressbar.ProgressBar) (int, error) {
+	const page = 500
+	for after := store.UID(0); ; {
+		_, entries, err := a.mail.Entries(ctx, as, box, f.ID, after, page)
+		if err != nil {
+			return n, err
+		}
+		for _, e := range entries {
+			content, err := a.mail.Content(ctx, as, box, e.Item)
+			if fault.Of(err) == fault.NotFound && err != nil {
+				continue // deleted meanwhile
+			}
+			if err != nil {
+				return n, err
+			}
+			it := mailfile.Item{
+				Folder: path, Received: e.Received, Body: io.NewSectionReader(content, 0, content.Size()),
+				Seen: e.Flags&store.Seen != 0, Answered: e.Flags&store.Answered != 0, Flagged: e.Flags&store.Flagged != 0,
+				Deleted: e.Flags&store.Deleted != 0, Draft: e.Flags&store.Draft != 0,
+			}
+			if err := mailfile.Write(dir, fmt.Sprintf("%d.%d.waypost", e.Received.Unix(), e.Item), it); err != nil {
+				return n, err
+			}
+			n++
+			_ = bar.Add(1)
+		}
+		if len(entries) < page {
+			return n, nil
+		}
+		after = entries[len(entries)-1].UID
+	}
+}
+
+func (a *app) mailboxShow(ctx context.Context, c *cli) error {
+	as, box, err := a.boxOf(ctx, c.Mailbox.Show.Address)
+	if err != nil {
+		return err
+	}
+	m, err := a.mail.Mailbox(ctx, as, box)
+	if err != nil {
+		return err
+	}
+	list, _, err := a.mail.Folders(ctx, as, box)
+	if err != nil {
+		return err
+	}
+	path := paths(list)
+	rows := make([][]any, len(list))
+	for i, f := range list {
+		rows[i] = []any{strings.Join(path[f.ID], "/"), f.Class, f.Total, f.Unread, bytesText(f.Size)}
+	}
+	if a.out.json {
+		return a.out.show(map[string]any{"mailbox": m, "folders": list}, nil)
+	}
+	if err := a.out.list(nil, []any{"Folder", "Holds", "Items", "Unread", "Size"}, rows); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out.out, "\n%d items, %s; recoverable %s.\n", m.Items, bytesText(m.Used), bytesText(m.Recoverable))
+	return nil
+}
+
+type deviceCmd struct {
+	List struct {
+		Address string `arg:""`
+	} `cmd:"" help:"List a user's phones."`
+	Show struct {
+		Address string `arg:""`
+		ID      string `arg:""`
+	} `cmd:"" help:"Show one phone."`
+	Wipe struct {
+		Address string `arg:""`
+		ID      string `arg:""`
+		Account bool   `help:"Only the account's data; needs a phone that speaks version 16.1."`
+		Cancel  bool   `help:"Take a wipe back that the phone has not carried out."`
+	} `cmd:"" help:"Erase a phone at its next contact. Example: waypost device wipe ann@example.org ABC123"`
+	Block struct {
+		Address string `arg:""`
+		ID      string `arg:""`
+	} `cmd:"" help:"Refuse a phone."`
+	Allow struct {
+		Address string `arg:""`
+		ID      string `arg:""`
+	} `cmd:"" help:"Accept a phone again after block or wipe."`
+	Remove struct {
+		Address string `arg:""`
+		ID      string `arg:""`
+	} `cmd:"" help:"Forget a phone; it sets itself up anew at its next contact."`
+}
+
+func deviceState(d store.Device) string {
+	switch {
+	case d.Wipe != "":
+		return "wipe " + d.Wipe
+	case d.Blocked:
+		return "blocked"
+	case d.PolicyKey == 0:
+		return "not provisioned"
+	}
+	return "ok"
+}
+
+func (a *app) deviceList(ctx context.Context, c *cli) error {
+	as, box, err := a.boxOf(ctx, c.Device.List.Address)
+	if err != nil {
+		return err
+	}
+	all, err := a.mail.Devices(ctx, as, box)
+	if err != nil {
+		return err
+	}
+	rows := make([][]any, len(all))
+	for i, d := range all {
+		all[i].Secret = nil
+		rows[i] = []any{d.ID, d.Type, d.Info["model"], d.Version, deviceState(d), when(d.LastSeen)}
+	}
+	return a.out.list(all, []any{"ID", "Type", "Model", "Protocol", "State", "Last seen"}, rows)
+}
+
+func (a *app) deviceShow(ctx context.Context, c *cli) error {
+	as, box, err := a.boxOf(ctx, c.Device.Show.Address)
+	if err != nil {
+		return err
+	}
+	d, err := a.mail.Device(ctx, as, box, strings.ToLower(c.Device.Show.ID))
+	if err != nil {
+		return err
+	}
+	d.Secret = nil
+	return a.out.show(d, func(w io.Writer) {
+		fmt.Fprintf(w, "%s  %s  %s\n", d.ID, d.Type, deviceState(d))
+		fmt.Fprintf(w, "agent %s, protocol %s\nfirst seen %s, last seen %s from %s\n", d.Agent, d.Version, when(d.FirstSeen), when(d.LastSeen), d.LastFrom)
+		for k, v := range d.Info {
+			fmt.Fprintf(w, "%-16s %s\n", k, v)
+		}
+	})
+}
+
+// changeDevice changes a phone that is known; unlike the store's verb it makes none.
+func (a *app) changeDevice(ctx context.Context, address, id string, fn func(*store.Device) error, say string) error {
+	as, box, err := a.boxOf(ctx, address)
+	if err != nil {
+		return err
+	}
+	id = strings.ToLower(id)
+	if _, err := a.mail.Device(ctx, as, box, id); err != nil {
+		return err
+	}
+	d, err := a.mail.UpdateDevice(ctx, as, box, id, fn)
+	if err != nil {
+		return err
+	}
+	d.Secret = nil
+	return a.out.done(d, say, id)
+}
+
+func (a *app) deviceWipe(ctx context.Context, c *cli) error {
+	in := c.Device.Wipe
+	if in.Cancel {
+		return a.changeDevice(ctx, in.Address, in.ID, func(d *store.Device) error {
+			if d.Wipe == "done" {
+				return fault.New(fault.Conflict, "the phone has carried the wipe out; use: waypost device allow")
+			}
+			d.Wipe, d.WipeAccount, d.WipeAt = "", false, time.Time{}
+			return nil
+		}, "The wipe of %s is taken back.")
+	}
+	return a.changeDevice(ctx, in.Address, in.ID, func(d *store.Device) error {
+		d.Wipe, d.WipeAccount, d.WipeAt = "pending", in.Account, time.Now()
+		return nil
+	}, "%s is erased at its next contact.")
+}
+
+func (a *app) deviceBlock(ctx context.Context, c *cli) error {
+	return a.changeDevice(ctx, c.Device.Block.Address, c.Device.Block.ID, func(d *store.Device) error { d.Blocked = true; return nil }, "%s is refused from now on.")
+}
+
+func (a *app) deviceAllow(ctx context.Context, c *cli) error {
+	return a.changeDevice(ctx, c.Device.Allow.Address, c.Device.Allow.ID, func(d *store.Device) error {
+		d.Blocked, d.Wipe, d.WipeAccount, d.WipeAt = false, "", false, time.Time{}
+		return nil
+	}, "%s is accepted again.")
+}
+
+func (a *app) deviceRemove(ctx context.Context, c *cli) error {
+	as, box, err := a.boxOf(ctx, c.Device.Remove.Address)
+	if err != nil {
+		return err
+	}
+	id := strings.ToLower(c.Device.Remove.ID)
+	if _, err := a.mail.Device(ctx, as, box, id); err != nil {
+		return err
+	}
+	if err := a.mail.RemoveDevice(ctx, as, box, id); err != nil {
+		return err
+	}
+	return a.out.done(map[string]string{"removed": id}, "%s is forgotten.", id)
+}

@@ -1,0 +1,411 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"waypost/directory"
+)
+
+// operator is who the command line acts as: whoever can read the data folder or
+// the database password is the operator of the system.
+func operator() directory.Principal {
+	p := directory.System("command line")
+	p.Roles |= directory.RoleAdmin
+	return p
+}
+
+type domainCmd struct {
+	Add struct {
+		Domain string `arg:"" help:"The mail domain, e.g. example.org."`
+	} `cmd:"" help:"Receive mail for a domain. Example: waypost domain add example.org"`
+	List   struct{} `cmd:"" help:"List the domains."`
+	Remove struct {
+		Domain string `arg:""`
+	} `cmd:"" help:"Stop receiving for a domain that nobody has an address in."`
+}
+
+func (a *app) domainAdd(ctx context.Context, c *cli) error {
+	d, err := a.dir.AddDomain(ctx, operator(), c.Domain.Add.Domain)
+	if err != nil {
+		return err
+	}
+	return a.out.done(d, "Waypost now receives mail for %s. Next: waypost user add NAME@%s --name NAME", d.Name, d.Name)
+}
+
+func (a *app) domainList(ctx context.Context, _ *cli) error {
+	all, err := a.dir.Domains(ctx, operator())
+	if err != nil {
+		return err
+	}
+	rows := make([][]any, len(all))
+	for i, d := range all {
+		rows[i] = []any{d.Name, when(d.Created)}
+	}
+	return a.out.list(all, []any{"Domain", "Added"}, rows)
+}
+
+func (a *app) domainRemove(ctx context.Context, c *cli) error {
+	if err := a.dir.RemoveDomain(ctx, operator(), c.Domain.Remove.Domain); err != nil {
+		return err
+	}
+	return a.out.done(map[string]string{"removed": c.Domain.Remove.Domain}, "Removed %s.", c.Domain.Remove.Domain)
+}
+
+type userCmd struct {
+	Add struct {
+		Address       string   `arg:"" help:"The primary address."`
+		Name          string   `required:"" help:"The name that others see."`
+		Given         string   `help:"Given name."`
+		Surname       string   `help:"Family name."`
+		OU            string   `name:"ou" help:"Organisational unit, as a path: Sales/North."`
+		Alias         []string `help:"A further address; may be repeated."`
+		Room          bool     `help:"A room: a mailbox that nobody signs in to."`
+		Admin         bool     `help:"May administer the organisation."`
+		Quota         int64    `help:"Bytes the mailbox may hold; 0 means the default."`
+		PasswordStdin bool     `help:"Read the password from standard input."`
+	} `cmd:"" help:"Add a user with a mailbox. Example: waypost user add ann@example.org --name 'Ann Lee'"`
+	List struct{} `cmd:"" help:"List users and rooms."`
+	Show struct {
+		Address string `arg:""`
+	} `cmd:"" help:"Show one user."`
+	Passwd struct {
+		Address       string `arg:""`
+		PasswordStdin bool   `help:"Read the password from standard input."`
+	} `cmd:"" help:"Set a password. Its open connections end within a second."`
+	Disable struct {
+		Address string `arg:""`
+	} `cmd:"" help:"Stop sign-in at once; mail still arrives."`
+	Enable struct {
+		Address string `arg:""`
+	} `cmd:"" help:"Allow sign-in again."`
+	Rename struct {
+		Address string `arg:"" help:"The address now."`
+		To      string `arg:"" help:"The new primary address. The old one keeps working."`
+	} `cmd:"" help:"Give a new primary address. Example: waypost user rename ann@example.org ann.lee@example.org"`
+	Remove struct {
+		Address string `arg:""`
+	} `cmd:"" help:"Remove a user."`
+	Import struct {
+		File string `arg:"" type:"existingfile" help:"CSV with a header line (address,name,password and others), or LDIF."`
+	} `cmd:"" help:"Add many users. Example: waypost user import people.csv"`
+}
+
+// readPassword asks on a terminal, twice, or reads a line of standard input.
+func readPassword(stdin bool) (string, error) {
+	if stdin {
+		line, err := bufio.NewReader(io.LimitReader(os.Stdin, 4096)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", err
+		}
+		if line = strings.TrimRight(line, "\r\n"); line == "" {
+			return "", errors.New("standard input had no password")
+		}
+		return line, nil
+	}
+	fd := int(os.Stdin.Fd())
+	if !term.IsTerminal(fd) {
+		return "", errors.New("no terminal to ask for the password: use --password-stdin")
+	}
+	ask := func(prompt string) (string, error) {
+		fmt.Fprint(os.Stderr, prompt)
+		b, err := term.ReadPassword(fd)
+		fmt.Fprintln(os.Stderr)
+		return string(b), err
+	}
+	one, err := ask("Password: ")
+	if err != nil {
+		return "", err
+	}
+	two, err := ask("Again: ")
+	if err != nil {
+		return "", err
+	}
+	if one != two {
+		return "", errors.New("the two passwords differ")
+	}
+	return one, nil
+}
+
+// madePassword is for an account whose password nobody gave: 20 characters, 100 bits.
+func madePassword() string {
+	b := make([]byte, 13)
+	_, _ = rand.Read(b) // never fails
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))[:20]
+}
+
+func (a *app) userAdd(ctx context.Context, c *cli) error {
+	in := c.User.Add
+	u := directory.NewUser{User: directory.User{
+		Kind: directory.KindUser, Address: in.Address, Addresses: in.Alias, Name: in.Name,
+		Given: in.Given, Surname: in.Surname, OU: in.OU, Quota: in.Quota, Enabled: true,
+	}}
+	if in.Room {
+		u.Kind = directory.KindRoom
+	}
+	if in.Admin {
+		u.Roles = directory.RoleAdmin
+	}
+	made := ""
+	switch {
+	case in.Room:
+	case in.PasswordStdin || term.IsTerminal(int(os.Stdin.Fd())):
+		var err error
+		if u.Password, err = readPassword(in.PasswordStdin); err != nil {
+			return err
+		}
+	default:
+		made = madePassword()
+		u.Password = made
+	}
+	got, err := a.dir.AddUser(ctx, operator(), u)
+	if err != nil {
+		return err
+	}
+	if made != "" {
+		return a.out.done(struct {
+			directory.User
+			Password string
+		}{got, made}, "Added %s with the password %s", got.Address, made)
+	}
+	return a.out.done(got, "Added %s.", got.Address)
+}
+
+func (a *app) userList(ctx context.Context, _ *cli) error {
+	var all []directory.User
+	for p := (directory.Page{Limit: 1000}); ; {
+		page, err := a.dir.Users(ctx, operator(), p)
+		if err != nil {
+			return err
+		}
+		all = append(all, page...)
+		if len(page) < p.Limit {
+			break
+		}
+		p.After = page[len(page)-1].ID
+	}
+	rows := make([][]any, len(all))
+	for i, u := range all {
+		state := "enabled"
+		if !u.Enabled {
+			state = "disabled"
+		}
+		if u.Roles&directory.RoleAdmin != 0 {
+			state += ", admin"
+		}
+		rows[i] = []any{u.Address, u.Name, u.Kind, state, u.OU}
+	}
+	return a.out.list(all, []any{"Address", "Name", "Kind", "State", "Unit"}, rows)
+}
+
+func (a *app) userShow(ctx context.Context, c *cli) error {
+	u, err := a.dir.UserByAddress(ctx, operator(), c.User.Show.Address)
+	if err != nil {
+		return err
+	}
+	return a.out.show(u, func(w io.Writer) {
+		for _, f := range []struct{ name, value string }{
+			{"Address", u.Address},
+			{"Further addresses", strings.Join(without(u.Addresses, u.Address), ", ")},
+			{"Name", u.Name},
+			{"Kind", u.Kind.String()},
+			{"Signs in as", u.UPN},
+			{"Account", u.Account},
+			{"Unit", u.OU},
+			{"Title", u.Title},
+			{"Department", u.Department},
+			{"Phone", u.Phone},
+			{"Mailbox", fmt.Sprintf("%d in %s", u.Mailbox, u.HomeMDB)},
+			{"Enabled", fmt.Sprint(u.Enabled)},
+			{"Administrator", fmt.Sprint(u.Roles&directory.RoleAdmin != 0)},
+			{"Created", when(u.Created)},
+			{"GUID", u.GUID},
+		} {
+			if f.value != "" {
+				fmt.Fprintf(w, "%-18s %s\n", f.name, f.value)
+			}
+		}
+	})
+}
+
+func without(list []string, one string) (rest []string) {
+	for _, s := range list {
+		if !strings.EqualFold(s, one) {
+			rest = append(rest, s)
+		}
+	}
+	return rest
+}
+
+func (a *app) userPasswd(ctx context.Context, c *cli) error {
+	u, err := a.dir.UserByAddress(ctx, operator(), c.User.Passwd.Address)
+	if err != nil {
+		return err
+	}
+	pw, err := readPassword(c.User.Passwd.PasswordStdin)
+	if err != nil {
+		return err
+	}
+	if err := a.dir.SetPassword(ctx, operator(), u.ID, pw); err != nil {
+		return err
+	}
+	return a.out.done(map[string]string{"changed": u.Address}, "The password of %s is changed.", u.Address)
+}
+
+func (a *app) setEnabled(ctx context.Context, address string, on bool) error {
+	u, err := a.dir.UserByAddress(ctx, operator(), address)
+	if err != nil {
+		return err
+	}
+	if err := a.dir.SetEnabled(ctx, operator(), u.ID, on); err != nil {
+		return err
+	}
+	word := "disabled"
+	if on {
+		word = "enabled"
+	}
+	return a.out.done(map[string]string{word: u.Address}, "%s is %s.", u.Address, word)
+}
+
+func (a *app) userDisable(ctx context.Context, c *cli) error {
+	return a.setEnabled(ctx, c.User.Disable.Address, false)
+}
+
+func (a *app) userEnable(ctx context.Context, c *cli) error {
+	return a.setEnabled(ctx, c.User.Enable.Address, true)
+}
+
+func (a *app) userRename(ctx context.Context, c *cli) error {
+	u, err := a.dir.UserByAddress(ctx, operator(), c.User.Rename.Address)
+	if err != nil {
+		return err
+	}
+	got, err := a.dir.RenameUser(ctx, operator(), u.ID, c.User.Rename.To)
+	if err != nil {
+		return err
+	}
+	return a.out.done(got, "%s is now %s; mail to the old address still arrives.", u.Address, got.Address)
+}
+
+func (a *app) userRemove(ctx context.Context, c *cli) error {
+	u, err := a.dir.UserByAddress(ctx, operator(), c.User.Remove.Address)
+	if err != nil {
+		return err
+	}
+	if err := a.dir.RemoveUser(ctx, operator(), u.ID); err != nil {
+		return err
+	}
+	return a.out.done(map[string]string{"removed": u.Address}, "Removed %s.", u.Address)
+}
+
+// userImport adds users from CSV. Columns by the names of the header line:
+// address and name are required; given, surname, ou, title, department,
+// company, office, phone, mobile, password, alias (several separated by
+// spaces), room and admin (yes) may be there. A user that exists is left alone.
+func (a *app) userImport(ctx context.Context, c *cli) error {
+	f, err := os.Open(c.User.Import.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rows, err := readPeople(f, c.User.Import.File)
+	if err != nil {
+		return err
+	}
+	res := struct{ Added, Present int }{}
+	bar := progress("adding users", int64(len(rows)), false)
+	for _, r := range rows {
+		_, err := a.dir.AddUser(ctx, operator(), r.user)
+		switch {
+		case isExists(err):
+			res.Present++
+		case err != nil:
+			_ = bar.Exit()
+			return fmt.Errorf("%s, line %d, %s: %w", c.User.Import.File, r.line, r.user.Address, err)
+		default:
+			res.Added++
+		}
+		_ = bar.Add(1)
+	}
+	_ = bar.Finish()
+	return a.out.done(res, "%d users added, %d were there already.", res.Added, res.Present)
+}
+
+type person struct {
+	line int
+	user directory.NewUser
+}
+
+func readPeople(r io.Reader, name string) ([]person, error) {
+	if strings.HasSuffix(strings.ToLower(name), ".ldif") || strings.HasSuffix(strings.ToLower(name), ".ldf") {
+		return readLDIF(r, name)
+	}
+	cr := csv.NewReader(r)
+	cr.FieldsPerRecord = 0
+	head, err := cr.Read()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	for i := range head {
+		head[i] = strings.ToLower(strings.TrimSpace(head[i]))
+	}
+	var all []person
+	for {
+		rec, err := cr.Read()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		line, _ := cr.FieldPos(0)
+		u := directory.NewUser{User: directory.User{Kind: directory.KindUser, Enabled: true}}
+		for i, v := range rec {
+			if !setColumn(&u, head[i], strings.TrimSpace(v)) {
+				return nil, fmt.Errorf("%s: unknown column %q in the header line", name, head[i])
+			}
+		}
+		if u.Address == "" || u.Name == "" {
+			return nil, fmt.Errorf("%s, line %d: address and name are required", name, line)
+		}
+		all = append(all, person{line, u})
+	}
+}
+
+func setColumn(u *directory.NewUser, column, v string) bool {
+	text := map[string]*string{
+		"address": &u.Address, "mail": &u.Address, "name": &u.Name, "given": &u.Given, "surname": &u.Surname,
+		"ou": &u.OU, "title": &u.Title, "department": &u.Department, "company": &u.Company, "office": &u.Office,
+		"phone": &u.Phone, "mobile": &u.Mobile, "password": &u.Password, "account": &u.Account, "upn": &u.UPN,
+	}
+	if p := text[column]; p != nil {
+		*p = v
+		return true
+	}
+	yes := strings.EqualFold(v, "yes") || strings.EqualFold(v, "true") || v == "1"
+	switch column {
+	case "alias":
+		u.Addresses = strings.Fields(v)
+	case "room":
+		if yes {
+			u.Kind = directory.KindRoom
+		}
+	case "admin":
+		if yes {
+			u.Roles = directory.RoleAdmin
+		}
+	default:
+		return false
+	}
+	return true
+}
