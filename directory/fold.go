@@ -46,15 +46,19 @@ var domains = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.Stric
 // FoldDomain gives a domain in lower case and A-labels, without a final dot.
 // Anything but a domain name (an address literal, say) is Invalid.
 func FoldDomain(name string) (string, error) {
-	name = strings.TrimSuffix(name, ".")
-	if name == "" || len(name) > maxDomain {
+	if len(name) > maxDomain {
 		return "", fault.New(fault.Invalid, "not a domain name")
 	}
 	key, err := domains.ToASCII(name)
 	if err != nil {
 		return "", fault.From(fault.Invalid, err, "not a domain name")
 	}
-	return strings.ToLower(key), nil
+	// Only now: other dots have become this one.
+	key = strings.TrimSuffix(strings.ToLower(key), ".")
+	if key == "" || strings.HasSuffix(key, ".") {
+		return "", fault.New(fault.Invalid, "not a domain name")
+	}
+	return key, nil
 }
 
 // SplitAddress takes a mailbox of RFC 5321 §4.1.2 apart, a quoted local part

@@ -31,8 +31,10 @@ var (
 )
 
 const (
-	maxLogin    = 320 // bytes: a local part and a domain
-	maxPassword = 512 // bytes
+	// signInTimeout bounds one sign-in, also when the database does not answer.
+	signInTimeout = 20 * time.Second
+	maxLogin      = 320 // bytes: a local part and a domain
+	maxPassword   = 512 // bytes
 	// knownFree is how often a known address may fail before it is slowed down.
 	knownFree = 10
 	// knownDelay is how long it then waits at most; it is never refused, or
@@ -105,6 +107,8 @@ func (s *Service) SignIn(ctx context.Context, c directory.Credentials) (_ direct
 	if c.Login == "" || c.Password == "" || len(c.Login) > maxLogin || len(c.Password) > maxPassword {
 		return directory.Session{}, errWrong
 	}
+	ctx, cancel := context.WithTimeout(ctx, signInTimeout)
+	defer cancel()
 	client := directory.ClientKey(c.From)
 	a, err := s.accounts.Account(ctx, c.Login, client)
 	if err != nil {

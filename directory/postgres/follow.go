@@ -22,11 +22,13 @@ const (
 	step = 5000
 	// kept is how many changes the feed keeps in memory for its followers.
 	kept = 8192
-	// beatEvery is how often a follower hears the newest USN when nothing
-	// changes; the promise of directory.Directory is ten seconds.
-	beatEvery = 5 * time.Second
-	// freshFor: a view that has not seen its database for longer gives no beat.
-	freshFor = 10 * time.Second
+	// beatEvery is how often at most a follower hears a beat. One is sent when
+	// the database was looked at and nothing is new (every three seconds), and
+	// at no other time: it is a sign of life of the database, not of this
+	// process. The promise of directory.Directory is ten seconds.
+	beatEvery = 2 * time.Second
+	// lookTimeout bounds one look at a database that does not answer.
+	lookTimeout = 10 * time.Second
 )
 
 // fill reads everything from one snapshot, in place of what the view had.
@@ -210,7 +212,7 @@ type feed struct {
 	floor directory.USN // recent holds every change after it
 	at    time.Time     // when the database was last seen
 	tail  []directory.Change
-	wake  chan struct{} // closed and replaced at every push
+	wake  chan struct{} // closed and replaced at every look
 }
 
 // reset begins at usn; followers of another history must begin anew.
@@ -228,9 +230,6 @@ func (f *feed) push(changes []directory.Change, usn directory.USN) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.at = time.Now()
-	if usn == f.usn {
-		return
-	}
 	f.usn = usn
 	f.tail = append(f.tail, changes...)
 	if cut := len(f.tail) - kept; cut > 0 {
@@ -256,30 +255,39 @@ func (f *feed) after(since directory.USN) (changes []directory.Change, usn direc
 	return slices.Clone(f.tail[i:]), f.usn, f.wake, true
 }
 
+func (f *feed) now() directory.USN {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.usn
+}
+
 func (f *feed) fresh() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return time.Since(f.at) < freshFor
+	return time.Since(f.at) < 2*lookEvery
 }
 
 // Follow implements directory.Directory.
 func (s *Store) Follow(ctx context.Context, since directory.USN, fn func([]directory.Change) error) error {
-	beat := time.NewTicker(beatEvery)
-	defer beat.Stop()
 	if since < 0 {
-		since = s.view.now()
+		since = s.feed.now()
 	}
-	if since > s.view.now() {
+	if since > s.feed.now() {
 		// Another process told it, or the database was put back.
 		if err := s.look(ctx, 0); err != nil {
 			return err
 		}
-		if since > s.view.now() {
-			return fault.New(fault.Resync, "the directory is at %d, not yet at %d", s.view.now(), since)
+		if now := s.feed.now(); since > now {
+			return fault.New(fault.Resync, "the directory is at %d, not yet at %d", now, since)
 		}
 	}
+	var told time.Time
+	tell := func(changes []directory.Change) error {
+		told = time.Now()
+		return fn(changes)
+	}
 	if s.feed.fresh() {
-		if err := fn([]directory.Change{{USN: since}}); err != nil {
+		if err := tell([]directory.Change{{USN: since}}); err != nil {
 			return err
 		}
 	}
@@ -290,42 +298,36 @@ func (s *Store) Follow(ctx context.Context, since directory.USN, fn func([]direc
 		}
 		if !whole {
 			var err error
-			if changes, err = s.changesAfter(ctx, since); err != nil {
+			if changes, err = s.changesAfter(ctx, since, usn); err != nil {
 				return err
 			}
 			if len(changes) == 0 {
 				changes = []directory.Change{{USN: usn}}
 			}
 		}
-		switch {
-		case len(changes) > 0:
-			if err := fn(changes); err != nil {
+		if len(changes) > 0 {
+			if err := tell(changes); err != nil {
 				return err
 			}
 			since = changes[len(changes)-1].USN
 			continue
-		case usn > since:
-			// Numbers that left no trace, e.g. of a change that was undone.
-			since = usn
 		}
+		since = max(since, usn) // past numbers that left no trace
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-wake:
-		case <-beat.C:
-			if !s.feed.fresh() {
-				continue // cut off from the database: say nothing
-			}
-			if err := fn([]directory.Change{{USN: since}}); err != nil {
-				return err
+			if s.feed.now() == since && time.Since(told) >= beatEvery {
+				if err := tell([]directory.Change{{USN: since}}); err != nil {
+					return err
+				}
 			}
 		}
 	}
 }
 
-// changesAfter reads old changes from the log, no newer than the view.
-func (s *Store) changesAfter(ctx context.Context, since directory.USN) (changes []directory.Change, err error) {
-	now := s.view.now()
+// changesAfter reads old changes from the log, no newer than the feed at now.
+func (s *Store) changesAfter(ctx context.Context, since, now directory.USN) (changes []directory.Change, err error) {
 	err = s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		var floor directory.USN
 		b := &pgx.Batch{}

@@ -115,7 +115,7 @@ func (s *Store) Run(ctx context.Context) error {
 				s.log.WarnContext(ctx, "directory housekeeping failed", slog.Any("fault", err))
 			}
 		}
-		err := s.look(ctx, 0)
+		err := s.lookSoon(ctx)
 		if fault.Of(err) == fault.Resync {
 			s.log.ErrorContext(ctx, "directory read again from the beginning", slog.Any("fault", err))
 			err = s.fill(ctx)
@@ -124,6 +124,12 @@ func (s *Store) Run(ctx context.Context) error {
 			s.log.WarnContext(ctx, "directory view falls behind", slog.Any("fault", err))
 		}
 	}
+}
+
+func (s *Store) lookSoon(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	return s.look(ctx, 0)
 }
 
 func (s *Store) poke() {

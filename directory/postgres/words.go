@@ -34,9 +34,12 @@ func (x *wordIndex) add(word string, e *entry) {
 
 // settle merges when the unsorted part would slow the search down.
 func (x *wordIndex) settle() {
-	if len(x.fresh) < max(2048, len(x.base)/16) {
-		return
+	if len(x.fresh) >= max(2048, len(x.base)/16) {
+		x.merge()
 	}
+}
+
+func (x *wordIndex) merge() {
 	slices.SortFunc(x.fresh, wordRef.compare)
 	merged := make([]wordRef, 0, len(x.base)+len(x.fresh))
 	take := func(r wordRef) {

@@ -1,0 +1,217 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"waypost/directory"
+	"waypost/internal/fault"
+	"waypost/internal/pgdb"
+)
+
+// maxFindings bounds what Check reports.
+const maxFindings = 1000
+
+// Check verifies the tables against each other and this process's view against
+// the tables, and gives a line for everything that is not as it should be. It
+// reads the whole directory, holds no lock on it, and changes nothing.
+func (s *Store) Check(ctx context.Context) (findings []string, err error) {
+	defer fault.Wrap(&err, "check the directory")
+	// The view stands still while this is held.
+	select {
+	case s.sync <- struct{}{}:
+		defer func() { <-s.sync }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	err = s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		c := checker{tx: tx}
+		if err := c.tables(ctx); err != nil {
+			return err
+		}
+		if err := c.view(ctx, &s.view); err != nil {
+			return err
+		}
+		findings = c.findings
+		return nil
+	})
+	return findings, err
+}
+
+type checker struct {
+	tx       *pgdb.Tx
+	findings []string
+}
+
+func (c *checker) found(format string, args ...any) {
+	if len(c.findings) < maxFindings {
+		c.findings = append(c.findings, fmt.Sprintf(format, args...))
+	}
+}
+
+// laws are statements that find nothing in a sound directory.
+var laws = []struct{ law, sql string }{
+	{"every object hangs in the tree below the root", `
+		WITH RECURSIVE tree (id) AS (
+			SELECT id FROM directory.object WHERE parent IS NULL
+			UNION SELECT o.id FROM directory.object o JOIN tree t ON o.parent = t.id)
+		SELECT id FROM directory.object WHERE id NOT IN (SELECT id FROM tree)`},
+	{"there is one root", `SELECT id FROM directory.object WHERE parent IS NULL AND id <> 1`},
+	{"people and groups live in a domain or an organisational unit", `
+		SELECT o.id FROM directory.object o JOIN directory.object p ON p.id = o.parent
+		WHERE o.class IN ('user', 'group') AND p.class NOT IN ('domainDNS', 'organizationalUnit')`},
+	{"members are people and groups", `
+		SELECT l.source FROM directory.link l JOIN directory.object s ON s.id = l.source JOIN directory.object t ON t.id = l.target
+		WHERE l.attribute = 2 AND (s.class <> 'group' OR t.class NOT IN ('user', 'group'))`},
+	{"accounts belong to users", `
+		SELECT a.object FROM directory.account a JOIN directory.object o ON o.id = a.object WHERE o.class <> 'user'`},
+	{"an address is nobody else's userPrincipalName", `
+		SELECT a.object FROM directory.name a JOIN directory.name u ON u.kind = 2 AND u.key = a.key AND u.object <> a.object WHERE a.kind = 1`},
+	{"ids do not pass their counters", `
+		SELECT o.id FROM directory.object o, directory.forest f WHERE o.id > f.object OR o.mailbox > f.mailbox OR o.usn_changed > f.usn`},
+	{"the change log has every object at its newest change", `
+		SELECT o.id FROM directory.object o LEFT JOIN directory.change c ON c.object = o.id AND NOT c.gone
+		WHERE o.id <> 1 AND c.usn IS DISTINCT FROM o.usn_changed`},
+	{"the change log has the accounts' epochs", `
+		SELECT a.object FROM directory.account a JOIN directory.change c ON c.object = a.object
+		WHERE c.epoch <> a.epoch OR c.enabled <> a.enabled`},
+	{"what is gone is not there", `
+		SELECT c.object FROM directory.change c JOIN directory.object o ON o.id = c.object WHERE c.gone`},
+}
+
+func (c *checker) tables(ctx context.Context) error {
+	for _, l := range laws {
+		rows, err := c.tx.Query(ctx, l.sql+fmt.Sprintf(" LIMIT %d", maxFindings))
+		if err != nil {
+			return err
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[directory.ObjectID])
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			c.found("object %d: %s: not so", id, l.law)
+		}
+	}
+	return c.derived(ctx)
+}
+
+// derived compares the derived columns and the names with the attributes.
+func (c *checker) derived(ctx context.Context) error {
+	rows, err := c.tx.Query(ctx, `SELECT object, kind, key FROM directory.name`)
+	if err != nil {
+		return err
+	}
+	keys := map[directory.ObjectID][]nameKey{}
+	var (
+		id   directory.ObjectID
+		kind int16
+		k    nameKey
+	)
+	if _, err := pgx.ForEachRow(rows, []any{&id, &kind, &k.key}, func() error {
+		k.kind = nameKind(kind)
+		keys[id] = append(keys[id], k)
+		return nil
+	}); err != nil {
+		return err
+	}
+	rows, err = c.tx.Query(ctx, `SELECT id, kind, address, name, home_mdb, quota, hidden, roles, terms FROM directory.object`)
+	if err != nil {
+		return err
+	}
+	stored := map[directory.ObjectID]derived{}
+	var d derived
+	if _, err := pgx.ForEachRow(rows, []any{&id, &d.kind, &d.address, &d.name, &d.homeMDB, &d.quota, &d.hidden, &d.roles, &d.terms}, func() error {
+		one := d
+		one.keys = keys[id]
+		slices.SortFunc(one.keys, compareKeys)
+		stored[id] = one
+		return nil
+	}); err != nil {
+		return err
+	}
+	rows, err = c.tx.Query(ctx, objectSQL)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		o, err := scanObject(rows)
+		if err != nil {
+			return err
+		}
+		want, err := o.derive()
+		if err != nil {
+			c.found("object %d: its attributes make no sense: %v", o.id, err)
+			continue
+		}
+		if got := stored[o.id]; !reflect.DeepEqual(got, want) {
+			c.found("object %d: derived columns are %+v, its attributes say %+v", o.id, got, want)
+		}
+	}
+	return rows.Err()
+}
+
+// view compares what the view has with the tables, unless they moved on.
+func (c *checker) view(ctx context.Context, v *view) error {
+	all, err := load(ctx, c.tx, nil)
+	if err != nil {
+		return err
+	}
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	names, listed := 0, 0
+	for id, want := range all {
+		got := v.objects[id]
+		if want.usn > v.usn {
+			continue // changed since the view's last look
+		}
+		if got == nil {
+			c.found("object %d is not in the view", id)
+			continue
+		}
+		if !got.same(want) {
+			c.found("object %d is %+v in the view, %+v in the tables", id, *got, *want)
+		}
+		for _, k := range got.keys {
+			if v.names[k] != got {
+				c.found("object %d is not found by its name %q in the view", id, k.key)
+			}
+		}
+	}
+	for id, e := range v.objects {
+		names += len(e.keys)
+		if e.listed() {
+			listed++
+		}
+		if all[id] == nil && e.dead {
+			c.found("object %d is in the view although it is gone", id)
+		}
+	}
+	if names != len(v.names) || listed != v.listed {
+		c.found("the view has %d names for %d, and counts %d listed objects as %d", len(v.names), names, listed, v.listed)
+	}
+	return nil
+}
+
+// same compares two entries of an object whatever the order of their names.
+func (e *entry) same(o *entry) bool {
+	a, b := *e, *o
+	set := func(keys []nameKey) map[nameKey]bool {
+		m := map[nameKey]bool{}
+		for _, k := range keys {
+			m[k] = true
+		}
+		return m
+	}
+	if !maps.Equal(set(a.keys), set(b.keys)) || !slices.Equal(a.members, b.members) {
+		return false
+	}
+	a.keys, b.keys, a.members, b.members, a.dead, b.dead = nil, nil, nil, nil, false, false
+	return reflect.DeepEqual(a, b)
+}
