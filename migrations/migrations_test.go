@@ -185,6 +185,18 @@ func TestRoles(t *testing.T) {
 	if err := migrations.UpFrom(t.Context(), as(migrations.Queue), migrations.Queue, twoFiles); err != nil {
 		t.Fatalf("a role cannot migrate its own schema: %v", err)
 	}
+	// The real files ask for no more than a role has.
+	at2 := pgtest.Empty(t)
+	if err := migrations.Roles(t.Context(), at2, words); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range migrations.Schemas() {
+		u, _ := url.Parse(at2)
+		u.User = url.UserPassword(s.Role(), words[s])
+		if err := migrations.Up(t.Context(), u.String(), s); err != nil {
+			t.Errorf("%s: %v", s.Role(), err)
+		}
+	}
 	c := connect(t, as(migrations.Queue))
 	for _, sql := range []string{
 		"select * from mail.a", "create table mail.x (i int)", "create schema other", "create table public.x (i int)",

@@ -272,7 +272,7 @@ func leaveStaleFiles(t *testing.T, c *Cluster) {
 		filepath.Join(c.home, dataDir, pidName):            text,
 		filepath.Join(c.socket, ".s.PGSQL.5432.lock"):      text,
 		filepath.Join(c.socket, ".s.PGSQL.5432"):           "not even a socket",
-		filepath.Join(c.home, passwordFile):              "left by a killed initdb",
+		filepath.Join(c.home, passwordFile):                "left by a killed initdb",
 		filepath.Join(c.home, dataDir+".new", "PG_DEBRIS"): "left by a killed initdb",
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
