@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"waypost/directory"
-	"waypost/internal/fault"
 )
 
 // signIn checks the credentials that come with every request (MS-ASHTTP
@@ -16,15 +15,12 @@ func (s *Server) signIn(ctx context.Context, r *request) error {
 	r.from = s.opt.ClientAddr(r.http)
 	user, password, ok := r.http.BasicAuth()
 	if !ok {
-		return s.challenge(r, nil)
+		return httpError{http.StatusUnauthorized}
 	}
 	who, err := s.auth.SignIn(ctx, directory.Credentials{
 		Login: credential(user), Password: credential(password), From: r.from, Door: "eas",
 	})
-	switch {
-	case fault.Of(err) == fault.Unauthenticated && err != nil:
-		return s.challenge(r, err)
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
 	r.who = who
@@ -32,14 +28,6 @@ func (s *Server) signIn(ctx context.Context, r *request) error {
 		return status(StatusUserHasNoMailbox)
 	}
 	return nil
-}
-
-func (s *Server) challenge(r *request, err error) error {
-	r.out.header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q", s.opt.Realm))
-	if err != nil {
-		return fault.From(fault.Unauthenticated, err, "sign-in failed")
-	}
-	return httpError{http.StatusUnauthorized}
 }
 
 // credential reads a user name or password, whose charset nobody declares:

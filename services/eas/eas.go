@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -98,6 +99,9 @@ type Options struct {
 	MinHeartbeat, MaxHeartbeat time.Duration
 	MaxFolders                 int // in one Ping or Sync; default 300
 	MaxHeld                    int // held requests of all phones; default 100,000
+	// Rejoin takes back a connection whose Ping was held without net/http (see
+	// Listener); nil holds every Ping in its request.
+	Rejoin func(net.Conn)
 	// ClientAddr tells whose request it is; default the connection's peer.
 	ClientAddr func(*http.Request) netip.Addr
 	// Now is the clock; time.Now by default.
@@ -147,23 +151,43 @@ type Server struct {
 	commands []command
 	held     *held
 	locks    locks // of phones that synchronise
-	stopping chan struct{}
-	stop     sync.Once
+
+	aliveEvery time.Duration // how often a parked phone is looked for
+	parking    sync.Mutex    // between the last to park and Stop
+	parked     sync.WaitGroup
+	stopping   chan struct{}
+	stop       sync.Once
 }
 
 // New makes the door.
 func New(mail Store, people People, auth Authenticator, opt Options) *Server {
 	s := &Server{
 		opt: opt.withDefaults(), auth: auth, people: people, store: mail,
-		held: newHeld(), stopping: make(chan struct{}),
+		held: newHeld(), stopping: make(chan struct{}), aliveEvery: 30 * time.Second,
 	}
 	s.commands = s.table()
 	return s
 }
 
-// Stop ends every held request politely, at once. The HTTP server's Shutdown
-// then finds nothing that it must wait for.
-func (s *Server) Stop() { s.stop.Do(func() { close(s.stopping) }) }
+// Stop ends every held request politely and returns when the parked ones are
+// answered. The HTTP server's Shutdown then finds nothing that it must wait for.
+func (s *Server) Stop() {
+	s.stop.Do(func() {
+		s.parking.Lock()
+		defer s.parking.Unlock()
+		close(s.stopping)
+	})
+	s.parked.Wait()
+}
+
+func (s *Server) stopped() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
+}
 
 func (s *Server) offers(v wbxml.Version) bool {
 	for _, o := range s.opt.Versions {
@@ -176,8 +200,9 @@ func (s *Server) offers(v wbxml.Version) bool {
 
 // ServeHTTP answers one request and logs one line about it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	out := newOutput(w, hr)
 	r := &request{
-		server: s, http: hr, begun: s.opt.Now(), out: newOutput(w, hr),
+		server: s, http: hr, begun: s.opt.Now(), out: out,
 		log: s.opt.Log.With("proto", "eas"), cmd: hr.Method,
 	}
 	defer func() {
@@ -189,6 +214,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 			r.err = fmt.Errorf("panic: %v", p)
 			r.log.Error("panic in a command", "cmd", r.cmd, "panic", p, "stack", string(debug.Stack()))
 			r.fail(r.err)
+		}
+		if out.taken {
+			return // the answer is another goroutine's
 		}
 		err := r.out.close()
 		r.finish(err)
@@ -299,5 +327,5 @@ func (r *request) finish(writeErr error) {
 	if writeErr != nil {
 		attrs = append(attrs, "write", writeErr)
 	}
-	r.log.Log(context.WithoutCancel(r.http.Context()), level, "command", attrs...)
+	r.log.Log(context.Background(), level, "command", attrs...)
 }

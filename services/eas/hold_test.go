@@ -1,14 +1,17 @@
 package eas
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -222,11 +225,11 @@ type bound struct {
 }
 
 func (b *bound) Context(ctx context.Context, _ directory.Principal) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.cancel = append(b.cancel, cancel)
-	return ctx, cancel
+	b.cancel = append(b.cancel, func() { cancel(fault.New(fault.Unauthenticated, "changed")) })
+	return ctx, func() { cancel(nil) }
 }
 
 func TestEpochEndsAPing(t *testing.T) {
@@ -242,8 +245,148 @@ func TestEpochEndsAPing(t *testing.T) {
 	b.cancel[0]()
 	b.mu.Unlock()
 	<-done
-	if w.Code != http.StatusUnauthorized {
+	if w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
 		t.Errorf("code %d", w.Code)
+	}
+}
+
+// parkingServer serves s over TLS as the front end does.
+func parkingServer(t *testing.T, s *Server) (addr string) {
+	t.Helper()
+	certs := httptest.NewTLSServer(http.NotFoundHandler())
+	certs.Close()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := NewListener(tls.NewListener(tcp, &tls.Config{Certificates: certs.TLS.Certificates}))
+	s.opt.Rejoin = l.Rejoin
+	srv := &http.Server{Handler: s}
+	done := make(chan struct{})
+	go func() { _ = srv.Serve(l); close(done) }()
+	t.Cleanup(func() {
+		s.Stop()
+		srv.Close()
+		<-done
+	})
+	return tcp.Addr().String()
+}
+
+// wire is one connection of a phone.
+type wire struct {
+	t    *testing.T
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func dial(t *testing.T, addr string) *wire {
+	t.Helper()
+	conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test's own server
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &wire{t, conn, bufio.NewReader(conn)}
+}
+
+func (w *wire) send(device, cmd, text string) {
+	w.t.Helper()
+	if err := newRequest(w.t, w.t.Context(), "https://x", device, cmd, text).Write(w.conn); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// answer gives code, Status and the first folder that changed.
+func (w *wire) answer() string {
+	w.t.Helper()
+	_ = w.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	resp, err := http.ReadResponse(w.in, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b := body(w.t, resp.Body)
+	if len(b) == 0 {
+		return strconv.Itoa(resp.StatusCode)
+	}
+	n, err := decodeDocument(b)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return strings.TrimSpace(strconv.Itoa(resp.StatusCode) + " " + n.Children[0].Value() + " " + n.Get(wbxml.PingFolders, wbxml.PingFolder))
+}
+
+// TestParkedPing: the connection outlives the Ping that was parked on it.
+func TestParkedPing(t *testing.T) {
+	f, s := newTestServer(t, Options{})
+	addr := parkingServer(t, s)
+	ready(t, f, s, "d")
+	w := dial(t, addr)
+	for range 3 {
+		w.send("d", "Ping", pingInbox)
+		waitHeld(t, s, 1)
+		if err := f.arrive("Inbox"); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.answer(); got != "200 2 1" {
+			t.Fatalf("got %q", got)
+		}
+		w.send("d", "FolderSync", `<FolderHierarchy:FolderSync><SyncKey>0</SyncKey></FolderHierarchy:FolderSync>`)
+		if got := w.answer(); got != "200 1" {
+			t.Fatalf("on the same connection: %q", got)
+		}
+		if err := f.does(s)["synced"]([]string{"d", "Inbox"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.send("d", "Ping", pingInbox)
+	waitHeld(t, s, 1)
+	f.mu.Lock()
+	f.failing = fault.New(fault.Unavailable, "told")
+	f.wake()
+	f.mu.Unlock()
+	if got := w.answer(); got != "200 111" {
+		t.Errorf("a failure: %q", got)
+	}
+	f.mu.Lock()
+	f.failing = nil
+	f.mu.Unlock()
+	w.send("d", "Ping", pingInbox)
+	waitHeld(t, s, 1)
+	s.Stop()
+	if got := w.answer(); got != "200 1" {
+		t.Errorf("after Stop: %q", got)
+	}
+}
+
+func TestParkedPhoneThatLeaves(t *testing.T) {
+	f, s := newTestServer(t, Options{})
+	s.aliveEvery = 10 * time.Millisecond
+	addr := parkingServer(t, s)
+	ready(t, f, s, "d")
+	w := dial(t, addr)
+	w.send("d", "Ping", pingInbox)
+	waitHeld(t, s, 1)
+	time.Sleep(50 * time.Millisecond)
+	waitHeld(t, s, 1)
+	w.conn.Close()
+	waitHeld(t, s, 0)
+}
+
+func TestParkedPanic(t *testing.T) {
+	f, s := newTestServer(t, Options{})
+	addr := parkingServer(t, s)
+	ready(t, f, s, "d")
+	w := dial(t, addr)
+	w.send("d", "Ping", pingInbox)
+	waitHeld(t, s, 1)
+	f.mu.Lock()
+	f.panics = true
+	f.wake()
+	f.mu.Unlock()
+	waitHeld(t, s, 0)
+	if _, err := w.in.ReadByte(); err == nil {
+		t.Error("an answer after a panic")
 	}
 }
 
@@ -259,15 +402,13 @@ func TestMemoryOfHeldPings(t *testing.T) {
 	}
 	f, s := newTestServer(t, Options{})
 	f.most = manyPhones
-	srv := httptest.NewTLSServer(s)
-	defer srv.Close()
-	defer s.Stop()
+	addr := parkingServer(t, s)
 	for i := range manyPhones {
 		ready(t, f, s, device(i))
 	}
 	before := inUse()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMemoryOfHeldPings$")
-	cmd.Env = append(os.Environ(), "WAYPOST_TEST_PHONES="+srv.Listener.Addr().String())
+	cmd.Env = append(os.Environ(), "WAYPOST_TEST_PHONES="+addr)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -279,7 +420,7 @@ func TestMemoryOfHeldPings(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	each := (int64(inUse()) - int64(before)) / manyPhones
 	t.Logf("%d bytes each", each)
-	if each > 44<<10 {
+	if each > 30<<10 {
 		t.Errorf("a held Ping costs %d bytes", each)
 	}
 	s.Stop()
@@ -289,22 +430,15 @@ func TestMemoryOfHeldPings(t *testing.T) {
 	}
 }
 
-const manyPhones = 200
-
 // phones holds a Ping on each of many connections until its input ends.
 func phones(t *testing.T, addr string) {
 	for i := range manyPhones {
-		conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test's own server
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if err := newRequest(t, t.Context(), "https://"+addr, device(i), "Ping", pingInbox).Write(conn); err != nil {
-			t.Fatal(err)
-		}
+		dial(t, addr).send(device(i), "Ping", pingInbox)
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
+
+const manyPhones = 200
 
 func device(i int) string { return "dev" + string(rune('a'+i%26)) + string(rune('a'+i/26)) }
 

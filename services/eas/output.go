@@ -25,6 +25,7 @@ type output struct {
 	gz      *gzip.Writer
 	started bool // the header is out
 	broken  bool // the answer failed after it had started
+	taken   bool // the connection is not the HTTP server's any more
 	err     error
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"strconv"
 	"time"
 
 	"waypost/internal/fault"
@@ -41,29 +40,10 @@ func (s *Server) ping(ctx context.Context, r *request) error {
 		return err
 	}
 	if answer != nil {
-		r.done(answer.Get(wbxml.PingStatus))
-		return r.reply(answer)
+		return r.told(answer)
 	}
-	w := pingWait{s: s, r: r, folders: p.Folders}
-	_, err = s.hold(ctx, r, time.Duration(p.Interval)*time.Second, w.ready)
-	if err != nil {
-		return err
-	}
-	n, changed := pingExpired, wbxml.New(wbxml.PingFolders)
-	switch {
-	case w.tree:
-		n = pingFolderSync
-	case len(w.changed) > 0:
-		n = pingChanges
-		for _, id := range w.changed {
-			changed.Add(wbxml.NewText(wbxml.PingFolder, folderServerID(id)))
-		}
-	}
-	r.done(strconv.Itoa(n))
-	if n != pingChanges {
-		return r.replyStatus(n)
-	}
-	return r.reply(wbxml.New(wbxml.PingPing, wbxml.NewInt(wbxml.PingStatus, n), changed))
+	w := &pingWait{s: s, r: r, folders: p.Folders}
+	return s.park(ctx, r, time.Duration(p.Interval)*time.Second, w)
 }
 
 // pingParameters reads the request; what it leaves out is as in the last one.
@@ -173,6 +153,22 @@ func (w *pingWait) ready(ctx context.Context) (bool, error) {
 		}
 	}
 	return len(w.changed) > 0, nil
+}
+
+// answer tells what ready found.
+func (w *pingWait) answer() *wbxml.Node {
+	n := wbxml.New(wbxml.PingPing)
+	switch {
+	case w.tree:
+		return n.Add(wbxml.NewInt(wbxml.PingStatus, pingFolderSync))
+	case len(w.changed) == 0:
+		return n.Add(wbxml.NewInt(wbxml.PingStatus, pingExpired))
+	}
+	folders := wbxml.New(wbxml.PingFolders)
+	for _, id := range w.changed {
+		folders.Add(wbxml.NewText(wbxml.PingFolder, folderServerID(id)))
+	}
+	return n.Add(wbxml.NewInt(wbxml.PingStatus, pingChanges), folders)
 }
 
 // pending tells whether the folder has changes after the key issued last. A

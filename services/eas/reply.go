@@ -162,6 +162,9 @@ func (r *request) fail(err error) {
 
 // code answers with an HTTP code and no body.
 func (r *request) code(code int) {
+	if code == http.StatusUnauthorized { // MS-ASHTTP 2.2.2.1.1
+		r.out.header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q", r.server.opt.Realm))
+	}
 	r.out.code = code
 	r.done(strconv.Itoa(code))
 }
