@@ -216,3 +216,24 @@ func ASCII(s string) bool {
 	}
 	return true
 }
+
+// invalidDomain is a domain that nobody has (RFC 6761 section 6.4).
+const invalidDomain = "address.invalid"
+
+// Undeliverable gives a well-formed address in place of one that is not, so
+// that the queue can take it and tell its sender. IsUndeliverable knows it.
+func Undeliverable(raw string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+			return '?'
+		}
+		return r
+	}, raw)
+	if clean == "" {
+		clean = "?"
+	}
+	return quote(clean[:min(len(clean), MaxLocal-4)]) + "@" + invalidDomain
+}
+
+// IsUndeliverable tells whether an address stands in for a malformed one.
+func IsUndeliverable(addr string) bool { return Domain(addr) == invalidDomain }

@@ -160,3 +160,12 @@ func TestID(t *testing.T) {
 		}
 	}
 }
+
+func TestUndeliverable(t *testing.T) {
+	for _, raw := range []string{"", "a b", "x@", "ü@ß..", strings.Repeat("y", 500), "a\r\n\"b\\"} {
+		addr := Undeliverable(raw)
+		if again, err := Canonical(addr); err != nil || again != addr || !IsUndeliverable(addr) {
+			t.Errorf("%q: %q, %q, %v", raw, addr, again, err)
+		}
+	}
+}

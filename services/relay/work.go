@@ -74,6 +74,10 @@ func (r *Relay) attempt(ctx context.Context, w Work, c **client) (results []resu
 		targets []directory.Target
 	)
 	for _, rc := range w.To {
+		if envelope.IsUndeliverable(rc.Address) {
+			results = append(results, result{rcpt: rc, err: errAddress})
+			continue
+		}
 		res, err := r.dir.Resolve(ctx, rc.Address)
 		switch {
 		case err != nil:
@@ -100,6 +104,8 @@ func (r *Relay) attempt(ctx context.Context, w Work, c **client) (results []resu
 	}
 	return results
 }
+
+var errAddress = smtpguard.Errorf(553, [3]int{5, 1, 3}, "Malformed address")
 
 // expand delivers to the members of a list, page by page. Members that could
 // not be reached become recipients of their own; delivering a page again after
