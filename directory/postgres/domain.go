@@ -32,8 +32,8 @@ func (s *Store) AddDomain(ctx context.Context, as directory.Principal, name stri
 		if err := w.save(ctx, o, true); err != nil {
 			return err
 		}
-		d = directory.Domain{ID: o.id, Name: name}
-		return w.QueryRow(ctx, `SELECT created FROM directory.object WHERE id = $1`, o.id).Scan(&d.Created)
+		d = directory.Domain{ID: o.id, Name: name, Created: o.created}
+		return nil
 	})
 	return d, err
 }
@@ -107,8 +107,16 @@ func (s *Store) Domains(ctx context.Context, as directory.Principal) (all []dire
 	return all, err
 }
 
-// domain gives the object of a domain of ours.
+// domain gives the object of a domain of ours; one writing asks once.
 func (w *writing) domain(ctx context.Context, name string) (id directory.ObjectID, err error) {
+	if id = w.domains[name]; id != 0 {
+		return id, nil
+	}
+	defer func() {
+		if err == nil {
+			w.domains[name] = id
+		}
+	}()
 	err = w.QueryRow(ctx, `SELECT object FROM directory.name WHERE kind = $1 AND key = $2`, int16(nameDomain), name).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, fault.New(fault.NotFound, "no such domain: %s", name)

@@ -13,9 +13,6 @@ import (
 	"waypost/internal/pgdb"
 )
 
-// linkMember is AD's link id of member; its back link is memberOf.
-const linkMember = 2
-
 const (
 	// step bounds the changes read at once, so that one look after a bulk
 	// import needs little memory.
@@ -66,67 +63,53 @@ func load(ctx context.Context, tx *pgdb.Tx, ids []directory.ObjectID) (map[direc
 		if ids == nil {
 			return "", nil
 		}
-		return " WHERE " + column + " = ANY($1)", []any{ids}
+		return " AND " + column + " = ANY($1)", []any{ids}
 	}
-
+	b := &pgx.Batch{}
 	clause, args := where("o.id")
-	rows, err := tx.Query(ctx, `
+	b.Queue(`
 		SELECT o.id, coalesce(o.parent, 0), o.usn_changed, o.mailbox, o.quota, o.roles, o.kind, o.hidden,
 			o.class, o.rdn, o.address, o.name, o.home_mdb, o.terms, coalesce(a.epoch, 0), coalesce(a.enabled, false)
-		FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id`+clause, args...)
-	if err != nil {
-		return nil, err
-	}
-	var e entry
-	_, err = pgx.ForEachRow(rows, []any{
-		&e.id, &e.parent, &e.usn, &e.mailbox, &e.quota, &e.roles, &e.kind, &e.hidden,
-		&e.class, &e.rdn, &e.address, &e.name, &e.homeMDB, &e.terms, &e.epoch, &e.enabled,
-	}, func() error {
-		one := e
-		one.order = orderKey(one.name)
-		found[one.id] = &one
-		return nil
+		FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id WHERE true`+clause, args...).Query(func(rows pgx.Rows) error {
+		var e entry
+		_, err := pgx.ForEachRow(rows, []any{
+			&e.id, &e.parent, &e.usn, &e.mailbox, &e.quota, &e.roles, &e.kind, &e.hidden,
+			&e.class, &e.rdn, &e.address, &e.name, &e.homeMDB, &e.terms, &e.epoch, &e.enabled,
+		}, func() error {
+			one := e
+			one.order = orderKey(one.name)
+			found[one.id] = &one
+			return nil
+		})
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-
 	clause, args = where("object")
-	var (
-		kind int16
-		key  string
-		id   directory.ObjectID
-	)
-	rows, err = tx.Query(ctx, `SELECT kind, key, object FROM directory.name`+clause, args...)
-	if err != nil {
-		return nil, err
-	}
-	_, err = pgx.ForEachRow(rows, []any{&kind, &key, &id}, func() error {
-		if o := found[id]; o != nil {
-			o.keys = append(o.keys, nameKey{nameKind(kind), key})
-		}
-		return nil
+	b.Queue(`SELECT kind, key, object FROM directory.name WHERE true`+clause, args...).Query(func(rows pgx.Rows) error {
+		var (
+			kind int16
+			key  string
+			id   directory.ObjectID
+		)
+		_, err := pgx.ForEachRow(rows, []any{&kind, &key, &id}, func() error {
+			if o := found[id]; o != nil {
+				o.keys = append(o.keys, nameKey{nameKind(kind), key})
+			}
+			return nil
+		})
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-
 	clause, args = where("source")
-	if clause == "" {
-		clause = " WHERE true"
-	}
-	var target directory.ObjectID
-	rows, err = tx.Query(ctx, `SELECT source, target FROM directory.link`+clause+` AND attribute = 2 ORDER BY attribute, source, target`, args...)
-	if err != nil {
-		return nil, err
-	}
-	_, err = pgx.ForEachRow(rows, []any{&id, &target}, func() error {
-		if o := found[id]; o != nil {
-			o.members = append(o.members, target)
-		}
-		return nil
+	b.Queue(`SELECT source, target FROM directory.link WHERE attribute = 2`+clause+` ORDER BY attribute, source, target`, args...).Query(func(rows pgx.Rows) error {
+		var source, target directory.ObjectID
+		_, err := pgx.ForEachRow(rows, []any{&source, &target}, func() error {
+			if o := found[source]; o != nil {
+				o.members = append(o.members, target)
+			}
+			return nil
+		})
+		return err
 	})
-	return found, err
+	return found, tx.Batch(ctx, b)
 }
 
 // look brings the view to the newest committed USN, which is at least the one

@@ -254,8 +254,8 @@ func (w *writing) read(ctx context.Context, id directory.ObjectID) (*object, err
 }
 
 // save writes o, new when its id was just taken, checks that its names are its
-// own, and logs the change.
-func (w *writing) save(ctx context.Context, o *object, isNew bool) error {
+// own, and logs the change. The statements of more run with it.
+func (w *writing) save(ctx context.Context, o *object, isNew bool, more ...func(*pgx.Batch)) error {
 	d, err := o.derive()
 	if err != nil {
 		return err
@@ -276,9 +276,10 @@ func (w *writing) save(ctx context.Context, o *object, isNew bool) error {
 		b.Queue(`
 			INSERT INTO directory.object (id, guid, parent, class, rdn, rdn_key, attributes, mailbox, usn_created, usn_changed,
 				kind, address, name, home_mdb, quota, hidden, roles, terms)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING created`,
 			o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, w.usn,
-			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms)
+			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms,
+		).QueryRow(func(r pgx.Row) error { return r.Scan(&o.created) })
 	} else {
 		b.Queue(`
 			UPDATE directory.object SET parent = $2, rdn = $3, rdn_key = $4, attributes = $5, mailbox = $6, usn_changed = $7, changed = now(),
@@ -298,6 +299,9 @@ func (w *writing) save(ctx context.Context, o *object, isNew bool) error {
 		}
 	}
 	w.logChange(b, o.id, d.kind, o.account)
+	for _, add := range more {
+		add(b)
+	}
 	o.keys = d.keys
 	return w.Batch(ctx, b)
 }

@@ -274,15 +274,12 @@ func (w *writing) addUser(ctx context.Context, u directory.User, hash string) (d
 	if err := w.checkDomains(ctx, smtpAddresses(o.attrs)); err != nil {
 		return u, err
 	}
-	if err := w.save(ctx, o, true); err != nil {
-		return u, err
-	}
-	if o.account != nil {
-		if _, err := w.Exec(ctx, `INSERT INTO directory.account (object, hash, epoch) VALUES ($1, $2, $3)`, o.id, hash, o.account.epoch); err != nil {
-			return u, err
+	err = w.save(ctx, o, true, func(b *pgx.Batch) {
+		if o.account != nil {
+			b.Queue(`INSERT INTO directory.account (object, hash, epoch) VALUES ($1, $2, $3)`, o.id, hash, o.account.epoch)
 		}
-	}
-	if err := w.QueryRow(ctx, `SELECT created FROM directory.object WHERE id = $1`, o.id).Scan(&o.created); err != nil {
+	})
+	if err != nil {
 		return u, err
 	}
 	return o.user(u.OU)

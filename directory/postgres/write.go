@@ -28,6 +28,7 @@ type writing struct {
 	*pgdb.Tx
 	usn      directory.USN
 	counters *counters
+	domains  map[string]directory.ObjectID // found so far
 }
 
 // counters is the row of directory.forest while it is held.
@@ -125,7 +126,7 @@ func (s *Store) commit(batch []*job) {
 				continue
 			}
 			c.usn++
-			w := &writing{Tx: tx, usn: c.usn, counters: &c}
+			w := &writing{Tx: tx, usn: c.usn, counters: &c, domains: make(map[string]directory.ObjectID)}
 			run := func(ctx context.Context) error { return j.fn(ctx, w) }
 			if len(batch) > 1 {
 				j.err = tx.Savepoint(ctx, run)
