@@ -63,7 +63,7 @@ func post(t testing.TB, h http.Handler, device, cmd, text string) *httptest.Resp
 // held waits until n requests are held.
 func waitHeld(t testing.TB, s *Server, n int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		s.held.mu.Lock()
 		got := len(s.held.by)
 		s.held.mu.Unlock()

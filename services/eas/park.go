@@ -107,7 +107,6 @@ func (p *parked) run() {
 		if e := recover(); e != nil {
 			p.r.log.Error("panic in a command", "cmd", p.r.cmd, "panic", e, "stack", string(debug.Stack()))
 		}
-		p.vigil.end()
 		if back {
 			s.opt.Rejoin(p.conn)
 		} else {
@@ -115,7 +114,7 @@ func (p *parked) run() {
 		}
 	}()
 	ctx, release := s.bind(context.Background(), p.r)
-	_, err := p.vigil.wait(ctx, p.waiter.ready, alive(p.conn))
+	_, err := p.watched(ctx)
 	release()
 	if err == errGone {
 		p.r.err, p.r.result = err, "gone"
@@ -123,6 +122,12 @@ func (p *parked) run() {
 		return
 	}
 	back = p.tell(err) && !p.last && !s.stopped()
+}
+
+// watched waits, and stops watching before anything is written.
+func (p *parked) watched(ctx context.Context) (bool, error) {
+	defer p.vigil.end()
+	return p.vigil.wait(ctx, p.waiter.ready, alive(p.conn))
 }
 
 // answerWithin is how long a phone may take to receive an answer.
