@@ -133,7 +133,7 @@ func validRule(name, value string) error {
 	return fmt.Errorf("policy: no rule is named %q", name)
 }
 
-func flag(v bool) string {
+func oneOrZero(v bool) string {
 	if v {
 		return "1"
 	}
@@ -151,17 +151,17 @@ func number(n int) string {
 // values gives what the Policy's own fields set.
 func (p *Policy) values() map[wbxml.Tag]string {
 	v := map[wbxml.Tag]string{
-		wbxml.ProvisionDevicePasswordEnabled:              flag(p.Password),
-		wbxml.ProvisionAlphanumericDevicePasswordRequired: flag(p.Alphanumeric),
-		wbxml.ProvisionRequireStorageCardEncryption:       flag(p.EncryptCard),
-		wbxml.ProvisionPasswordRecoveryEnabled:            flag(p.Recovery),
+		wbxml.ProvisionDevicePasswordEnabled:              oneOrZero(p.Password),
+		wbxml.ProvisionAlphanumericDevicePasswordRequired: oneOrZero(p.Alphanumeric),
+		wbxml.ProvisionRequireStorageCardEncryption:       oneOrZero(p.EncryptCard),
+		wbxml.ProvisionPasswordRecoveryEnabled:            oneOrZero(p.Recovery),
 		wbxml.ProvisionMinDevicePasswordLength:            number(p.MinLength),
 		wbxml.ProvisionMaxInactivityTimeDeviceLock:        number(int(p.LockAfter.Seconds())),
 		wbxml.ProvisionMaxDevicePasswordFailedAttempts:    number(p.MaxAttempts),
-		wbxml.ProvisionAllowSimpleDevicePassword:          flag(!p.ForbidSimple),
+		wbxml.ProvisionAllowSimpleDevicePassword:          oneOrZero(!p.ForbidSimple),
 		wbxml.ProvisionDevicePasswordExpiration:           strconv.Itoa(p.ExpireAfterDays),
 		wbxml.ProvisionDevicePasswordHistory:              strconv.Itoa(p.History),
-		wbxml.ProvisionRequireDeviceEncryption:            flag(p.EncryptDevice),
+		wbxml.ProvisionRequireDeviceEncryption:            oneOrZero(p.EncryptDevice),
 		wbxml.ProvisionMinDevicePasswordComplexCharacters: strconv.Itoa(max(p.MinGroups, 1)),
 	}
 	for name, value := range p.Rules {

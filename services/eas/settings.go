@@ -233,7 +233,7 @@ func oofAnswer(o *store.OutOfOffice) *wbxml.Node {
 		if m.HTML {
 			body = "HTML"
 		}
-		msg := wbxml.New(wbxml.SettingsOofMessage, wbxml.New(a.tag), wbxml.NewText(wbxml.SettingsEnabled, flag(m.Enabled)))
+		msg := wbxml.New(wbxml.SettingsOofMessage, wbxml.New(a.tag), wbxml.NewText(wbxml.SettingsEnabled, oneOrZero(m.Enabled)))
 		if m.Text != "" {
 			msg.Add(wbxml.NewText(wbxml.SettingsReplyMessage, m.Text), wbxml.NewText(wbxml.SettingsBodyType, body))
 		}
