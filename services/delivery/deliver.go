@@ -26,6 +26,7 @@ import (
 	"waypost/internal/envelope"
 	"waypost/internal/fault"
 	"waypost/internal/mail"
+	"waypost/internal/smtpguard"
 	"waypost/store"
 )
 
@@ -37,7 +38,7 @@ type Store interface {
 
 // Options of the role.
 type Options struct {
-	MaxSize  int64 // bytes of a message; 150 MiB when 0
+	MaxSize  int64 // bytes of a message as it came in; 150 MiB when 0
 	Parallel int   // recipients of a message that are stored at once; 8 when 0
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
@@ -64,16 +65,13 @@ func New(s Store, o Options) *Service {
 	}
 	d := &Service{
 		store: s, o: o,
-		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+		results: smtpguard.Register(o.Metrics, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "waypost_deliveries_total", Help: "Recipients by result.",
-		}, []string{"result"}),
-		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+		}, []string{"result"})),
+		seconds: smtpguard.Register(o.Metrics, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "waypost_delivery_seconds", Help: "Time to store a message for one recipient, from its first byte.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30},
-		}),
-	}
-	if o.Metrics != nil {
-		o.Metrics.MustRegister(d.results, d.seconds)
+		})),
 	}
 	return d
 }
@@ -166,6 +164,10 @@ func once(id string, box directory.MailboxID) string {
 	return id + "/" + strconv.FormatInt(int64(box), 10)
 }
 
+// headroom is for the headers that submission adds to a message of the largest
+// size.
+const headroom = 64 << 10
+
 var errTooLarge = fault.New(fault.TooLarge, "message too big")
 
 // read passes the body through the parser into all blobs. A blob that fails
@@ -178,7 +180,7 @@ func (d *Service) read(body io.Reader, blobs map[string]*blob) (*mail.Summary, e
 	for {
 		n, err := body.Read(*buf)
 		b := (*buf)[:n]
-		if size += int64(n); size > d.o.MaxSize {
+		if size += int64(n); size > d.o.MaxSize+headroom {
 			return nil, errTooLarge
 		}
 		p.Write(b)

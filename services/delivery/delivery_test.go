@@ -129,7 +129,7 @@ func TestDeliverFails(t *testing.T) {
 		want []error
 	}{
 		{"cut off", []directory.Target{target(1), target(2)}, io.MultiReader(strings.NewReader("A: b\r\n"), iotest.ErrReader(broken)), []error{broken, broken}},
-		{"too large", []directory.Target{target(1)}, strings.NewReader(strings.Repeat("x", 1001)), []error{fault.New(fault.TooLarge, "")}},
+		{"too large", []directory.Target{target(1)}, strings.NewReader(strings.Repeat("x", 70_000)), []error{fault.New(fault.TooLarge, "")}},
 		{"full", []directory.Target{small, target(2)}, strings.NewReader("Subject: x\r\n\r\n"), []error{fault.New(fault.OverQuota, ""), nil}},
 		{"no mailbox", []directory.Target{{}, target(2)}, strings.NewReader("Subject: y\r\n\r\n"), []error{fault.New(fault.NotFound, ""), nil}},
 	} {

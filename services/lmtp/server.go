@@ -75,11 +75,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return smtpguard.Serve(ctx, l, smtpguard.Options{
 		Proto: "lmtp", Hostname: s.o.Hostname, LMTP: true,
 		TLS: s.o.TLS, Implicit: s.o.TLS != nil, TrustLoopback: s.o.TrustLoopback,
-		MaxSize: s.o.MaxSize, MaxConns: s.o.MaxConns, MaxPerAddress: max(s.o.MaxConns, 1000),
+		MaxSize: s.o.MaxSize + headroom, MaxConns: s.o.MaxConns, MaxPerAddress: max(s.o.MaxConns, 1000),
 		Log: s.o.Log, Metrics: s.metrics,
 		Session: func(c *smtpguard.Conn) (gosmtp.Session, error) { return &session{srv: s, conn: c}, nil },
 	})
 }
+
+// headroom is for the trace headers of a peer, in front of a message of the
+// largest size.
+const headroom = 128 << 10
 
 // session is a conversation.
 type session struct {

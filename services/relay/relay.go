@@ -15,6 +15,7 @@ import (
 	"waypost/directory"
 	"waypost/internal/envelope"
 	"waypost/internal/fault"
+	"waypost/internal/smtpguard"
 )
 
 // Directory tells whose an address is.
@@ -107,15 +108,12 @@ func New(q Queue, dir Directory, d Deliverer, o Options) *Relay {
 	r := &Relay{
 		queue: q, dir: dir, deliver: d, o: o,
 		woken: make(chan struct{}, 1), active: make(map[string]int),
-		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+		results: smtpguard.Register(o.Metrics, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "waypost_queue_attempts_total", Help: "Attempts to hand a recipient on, by result.",
-		}, []string{"result"}),
-		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		}, []string{"result"})),
+		waiting: smtpguard.Register(o.Metrics, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "waypost_queue_recipients", Help: "Recipients in the queue, by state.",
-		}, []string{"state"}),
-	}
-	if o.Metrics != nil {
-		o.Metrics.MustRegister(r.results, r.waiting)
+		}, []string{"state"})),
 	}
 	return r
 }

@@ -24,6 +24,7 @@ func (r *Relay) job(ctx context.Context, list []Work) {
 	defer func() {
 		if c != nil {
 			c.stop()
+			c.CommandTimeout = 5 * time.Second // nothing depends on the answer
 			if c.Quit() != nil {
 				c.Client.Close()
 			}

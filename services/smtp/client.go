@@ -98,6 +98,7 @@ func (p *PeerClient) to(ctx context.Context, addr string, s envelope.Submission,
 	if err := w.Close(); err != nil {
 		return err
 	}
+	c.CommandTimeout = time.Second // nothing depends on the answer
 	c.Quit()
 	return nil
 }

@@ -179,12 +179,16 @@ func (s *Server) serve(ctx context.Context, l net.Listener, d door) error {
 	case d.peers:
 		o.TLS, o.Implicit, o.TrustLoopback = s.o.PeerTLS, s.o.PeerTLS != nil, s.o.LoopbackPeers
 		o.MaxPerAddress = max(s.o.MaxConns, 1000)
-		o.MaxRecipients = maxPeerRecipients
+		o.MaxRecipients, o.MaxSize = maxPeerRecipients, max(s.o.MaxSize, maxPeerSize)
 	case !d.signIn:
 		o.Refuse = func(a netip.Addr) string { return s.harvest.refuse(a, time.Now()) }
 	}
 	return smtpguard.Serve(ctx, l, o)
 }
 
-// maxPeerRecipients is what the mover may hand over in one transaction.
-const maxPeerRecipients = 10_000
+// What the mover may hand over in one transaction. It has nobody to tell that
+// something is too much; the relay has.
+const (
+	maxPeerRecipients = 10_000
+	maxPeerSize       = 512 << 20 // bytes
+)

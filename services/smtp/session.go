@@ -28,13 +28,12 @@ type session struct {
 
 // transaction is what MAIL and RCPT have said.
 type transaction struct {
-	env      envelope.Envelope
-	trace    int64 // bytes of trace headers in front, from a peer
-	to       []string
-	persons  []directory.Target
-	lists    []directory.ObjectID
-	foreign  int
-	declared int64
+	env     envelope.Envelope
+	trace   int64 // bytes of trace headers in front, from a peer
+	to      []string
+	persons []directory.Target
+	lists   []directory.ObjectID
+	foreign int // recipients that only the queue can serve
 }
 
 // Reset forgets the transaction.
@@ -64,7 +63,7 @@ func (s *session) current() *transaction {
 // Mail begins a transaction.
 func (s *session) Mail(string, *gosmtp.MailOptions) error {
 	ctx, from, p, now := s.conn.Context(), s.conn.Path(), s.conn.Params(), time.Now()
-	tx := &transaction{env: envelope.Envelope{From: from, UTF8: p.UTF8, Created: now}, declared: p.Size}
+	tx := &transaction{env: envelope.Envelope{From: from, UTF8: p.UTF8, Created: now}}
 	switch {
 	case s.door.peers:
 		if !s.conn.Peer() {
