@@ -16,6 +16,9 @@ import (
 // knownPerAccount bounds the client addresses remembered for an account.
 const knownPerAccount = 64
 
+// asyncCommit is SET LOCAL, which warns outside of an explicit transaction.
+const asyncCommit = `SELECT set_config('synchronous_commit', 'off', true)`
+
 // lockKey names an account in the lock-out table. A login that nobody has is
 // locked out like one that somebody has, so that the reply tells nothing.
 func lockKey(id directory.ObjectID, login string) string {
@@ -75,7 +78,7 @@ func (s *Store) Account(ctx context.Context, login, client string) (a directory.
 func (s *Store) Failed(ctx context.Context, t directory.Attempt, account, client directory.Backoff) (err error) {
 	defer fault.Wrap(&err, "count a failed sign-in")
 	b := &pgx.Batch{}
-	b.Queue(`SET LOCAL synchronous_commit = off`)
+	b.Queue(asyncCommit)
 	if t.Known && t.ID != 0 {
 		b.Queue(`UPDATE directory.known_address SET failures = least(failures + 1, 1000000) WHERE object = $1 AND client = $2`, t.ID, t.Client)
 		return s.db.Batch(ctx, b)
@@ -104,7 +107,7 @@ func (s *Store) Failed(ctx context.Context, t directory.Attempt, account, client
 func (s *Store) Succeeded(ctx context.Context, t directory.Attempt) (err error) {
 	defer fault.Wrap(&err, "remember a sign-in")
 	b := &pgx.Batch{}
-	b.Queue(`SET LOCAL synchronous_commit = off`)
+	b.Queue(asyncCommit)
 	if !t.Known {
 		b.Queue(`DELETE FROM directory.lockout WHERE kind = 'account' AND key = $1`, lockKey(t.ID, t.Login))
 	}

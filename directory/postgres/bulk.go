@@ -7,13 +7,18 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"waypost/directory"
 	"waypost/internal/fault"
 )
 
-// maxBulk bounds one call of AddUsers.
-const maxBulk = 5000
+const (
+	// maxBulk bounds one call of AddUsers.
+	maxBulk = 5000
+	// hashers is how many passwords of one call wait for the pool at a time.
+	hashers = 8
+)
 
 // AddUsers adds many users in one transaction, all or none; imports use it. At
 // most 5,000 at a time. Each has a USN of its own.
@@ -27,11 +32,17 @@ func (s *Store) AddUsers(ctx context.Context, as directory.Principal, list []dir
 	}
 	hashes := make([]string, len(list))
 	ready := make([]directory.NewUser, len(list))
+	work, hashing := errgroup.WithContext(ctx)
+	work.SetLimit(hashers)
 	for i, n := range list {
-		if hashes[i], err = s.prepare(ctx, &n); err != nil {
-			return nil, err
-		}
-		ready[i] = n
+		work.Go(func() (err error) {
+			hashes[i], err = s.prepare(hashing, &n)
+			ready[i] = n
+			return err
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return nil, err
 	}
 	err = s.write(ctx, func(ctx context.Context, w *writing) error {
 		users, err = w.addUsers(ctx, ready, hashes)

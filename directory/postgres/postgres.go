@@ -144,13 +144,23 @@ func (s *Store) USN() directory.USN { return s.view.now() }
 
 // prune forgets what no follower and no sign-in needs any more.
 func (s *Store) prune(ctx context.Context) error {
-	_, err := s.db.Exec(ctx, `
-		WITH old AS (DELETE FROM directory.change WHERE gone AND at < now() - $1::interval RETURNING usn)
-		UPDATE directory.forest SET floor = greatest(floor, (SELECT max(usn) FROM old)) WHERE EXISTS (SELECT FROM old)`, goneFor)
+	err := s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		// The counter row first, as every writer takes it.
+		if _, err := tx.Exec(ctx, `SELECT FROM directory.forest FOR UPDATE`); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `
+			WITH old AS (DELETE FROM directory.change WHERE gone AND at < now() - $1::interval RETURNING usn)
+			UPDATE directory.forest SET floor = greatest(floor, (SELECT max(usn) FROM old)) WHERE EXISTS (SELECT FROM old)`, goneFor)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if _, err := s.db.Exec(ctx, `DELETE FROM directory.lockout WHERE last < now() - interval '1 day' AND until < now()`); err != nil {
+	// Logins that nobody has can be made up without end: an hour is enough.
+	if _, err := s.db.Exec(ctx, `
+		DELETE FROM directory.lockout WHERE until < now()
+			AND last < now() - CASE WHEN key LIKE 'login %' THEN interval '1 hour' ELSE interval '1 day' END`); err != nil {
 		return err
 	}
 	_, err = s.db.Exec(ctx, `DELETE FROM directory.known_address WHERE last < now() - interval '90 days'`)

@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -56,6 +58,17 @@ type job struct {
 	err  error
 	done chan struct{} // closed when err is final
 	lead chan struct{} // receives when this job's caller is to lead
+}
+
+// run keeps a panic of one caller's function from the others' changes and from
+// the queue; its caller gets it as an error.
+func (j *job) run(ctx context.Context, w *writing) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a change of the directory: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return j.fn(ctx, w)
 }
 
 type writeQueue struct {
@@ -127,7 +140,7 @@ func (s *Store) commit(batch []*job) {
 			}
 			c.usn++
 			w := &writing{Tx: tx, usn: c.usn, counters: &c, domains: make(map[string]directory.ObjectID)}
-			run := func(ctx context.Context) error { return j.fn(ctx, w) }
+			run := func(ctx context.Context) error { return j.run(ctx, w) }
 			if len(batch) > 1 {
 				j.err = tx.Savepoint(ctx, run)
 			} else {
