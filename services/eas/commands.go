@@ -108,6 +108,10 @@ func (s *Server) table() []command {
 			name: "Provision", code: 20, since: wbxml.V25, until: wbxml.V161, run: s.provision, body: bodyOrEmpty, open: true,
 			root: wbxml.ProvisionProvision, status: wbxml.ProvisionStatus,
 		},
+		{
+			name: "ResolveRecipients", code: 21, since: wbxml.V25, until: wbxml.V161, run: s.resolveRecipients, body: bodyWBXML,
+			root: wbxml.ResolveRecipientsResolveRecipients, status: wbxml.ResolveRecipientsStatus,
+		},
 	}
 }
 

@@ -345,7 +345,7 @@ func (f *fake) User(_ context.Context, _ directory.Principal, id directory.Objec
 func (f *fake) People(_ context.Context, _ directory.Principal, q directory.PeopleQuery) ([]directory.User, int, error) {
 	var hits []directory.User
 	for _, u := range f.people {
-		if u.Mailbox != 0 && strings.HasPrefix(strings.ToLower(u.Name), strings.ToLower(q.Text)) {
+		if u.Mailbox != 0 && (strings.HasPrefix(strings.ToLower(u.Name), strings.ToLower(q.Text)) || strings.EqualFold(u.Address, q.Text)) {
 			hits = append(hits, u)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 	"waypost/store"
 )
 
-const pingInbox = `<Ping:Ping><HeartbeatInterval>600</HeartbeatInterval><Folders><Folder><Id>1</Id></Folder></Folders></Ping:Ping>`
+const pingInbox = `<Ping:Ping><HeartbeatInterval>600</HeartbeatInterval><Folders><Folder><Id>F1</Id></Folder></Folders></Ping:Ping>`
 
 // ready gives a device that has synchronised everything.
 func ready(t testing.TB, f *fake, s *Server, device string) {
@@ -119,7 +119,7 @@ func TestPingWakes(t *testing.T) {
 	if err := f.arrive("Inbox"); err != nil {
 		t.Fatal(err)
 	}
-	if got := soon(t, answer); got != "2 1" {
+	if got := soon(t, answer); got != "2 F1" {
 		t.Errorf("got %q", got)
 	}
 	t.Logf("answered after %v", time.Since(begun))
@@ -183,7 +183,7 @@ func TestSecondPingSupersedes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []<-chan string{second, other} {
-		if got := soon(t, c); got != "2 1" {
+		if got := soon(t, c); got != "2 F1" {
 			t.Errorf("got %q", got)
 		}
 	}
@@ -328,7 +328,7 @@ func TestParkedPing(t *testing.T) {
 		if err := f.arrive("Inbox"); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.answer(); got != "200 2 1" {
+		if got := w.answer(); got != "200 2 F1" {
 			t.Fatalf("got %q", got)
 		}
 		w.send("d", "FolderSync", `<FolderHierarchy:FolderSync><SyncKey>0</SyncKey></FolderHierarchy:FolderSync>`)
