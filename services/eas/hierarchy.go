@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
-	"strconv"
 
 	"waypost/directory"
 	"waypost/internal/fault"
@@ -76,16 +75,21 @@ func (l listed) node(tag wbxml.Tag) *wbxml.Node {
 	)
 }
 
-// folderServerID writes a folder's id as every door does; 0 is the root.
-func folderServerID(id store.FolderID) string { return strconv.FormatInt(int64(id), 10) }
+// folderServerID writes a folder's id as every door does; the root is "0"
+// (MS-ASCMD 2.2.3.128).
+func folderServerID(id store.FolderID) string {
+	if id == 0 {
+		return "0"
+	}
+	return id.String()
+}
 
 // parseFolderID reads a folder's id; ok is false for what we never gave out.
 func parseFolderID(s string) (id store.FolderID, ok bool) {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 || strconv.FormatInt(n, 10) != s {
-		return 0, false
+	if s == "0" {
+		return 0, true
 	}
-	return store.FolderID(n), true
+	return store.ParseFolderID(s)
 }
 
 // visible lists the folders that version v sees, parents before children. A

@@ -26,17 +26,10 @@ const maxList = 32 << 10
 // dashed is the format of times in Email (MS-ASDTYPE 2.3).
 const dashed = "2006-01-02T15:04:05.000Z"
 
-func itemID(i store.ItemID) string { return strconv.FormatInt(int64(i), 10) }
+// itemID writes an item's id as every door does.
+func itemID(i store.ItemID) string { return i.String() }
 
-func parseID(s string) (int64, bool) {
-	n, err := strconv.ParseInt(s, 10, 64)
-	return n, err == nil && n > 0 && len(s) <= 20
-}
-
-func parseItem(s string) (store.ItemID, bool) {
-	n, ok := parseID(s)
-	return store.ItemID(n), ok
-}
+func parseItem(s string) (store.ItemID, bool) { return store.ParseItemID(s) }
 
 func parseUint(s string, most uint64) (uint64, bool) {
 	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 64)

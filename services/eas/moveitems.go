@@ -180,7 +180,7 @@ func (s *Server) noteMoves(ctx context.Context, r *request, src, dst store.Folde
 		var es []echo
 		for item, p := range moved {
 			knew[item] = l.knewAll(item, p.Was)
-			es = append(es, echo{item: item, seq: seq})
+			es = append(es, echo{item: item, seq: seq, left: true})
 		}
 		return es
 	})
@@ -205,10 +205,17 @@ func (s *Server) noteEchoes(ctx context.Context, r *request, folder store.Folder
 			return err
 		}
 		l := readLedger(folder, st)
-		if l.newest == nil || len(l.newest.variants) == 0 {
+		g := l.newest
+		if g == nil {
 			return nil
 		}
-		l.newest.moves = mergeEchoes(l.newest.moves, make(l))
+		es := make(l)
+		if len(g.variants) > 0 {
+			g.moves = mergeEchoes(g.moves, es)
+		}
+		if g.pending != 0 {
+			g.pendingMoves = mergeEchoes(g.pendingMoves, es)
+		}
 		err = s.store.SaveSyncState(ctx, r.who, r.box(), r.client(), collectionScope(folder), l.store, l.newest.encode(), true)
 		if err == nil || fault.Of(err) != fault.Conflict {
 			break

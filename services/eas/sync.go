@@ -319,7 +319,9 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 	if !ok || from == originNone {
 		return &collectionAnswer{c: c, status: syncBadKey, key: "0", visible: true}, 0, nil
 	}
-	v.opts = c.optionsFor(v.opts)
+	opts := c.optionsFor(v.opts)
+	renewed := !opts.equal(v.opts)
+	v.opts = opts
 	if v.opts.filter == 8 && f.Class == store.ClassMail {
 		return &collectionAnswer{c: c, status: syncProtocol, key: c.key, visible: true}, 0, nil
 	}
@@ -372,6 +374,9 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 		}
 		a.visible = a.visible || len(a.ops) > 0 || a.more
 	}
+	// New options need a generation to be kept in. One before the newest takes
+	// none, nor does a chain whose first key may still be asked for again.
+	a.visible = a.visible || renewed && (from == originReplay || fresh)
 	if err := y.save(ctx, c, l, from, fresh, key, &v, x.results, a); err != nil {
 		return nil, 0, err
 	}
@@ -400,11 +405,11 @@ func (y *syncer) begin(ctx context.Context, c *syncCollection, l *ledger) (*coll
 		g = &generation{}
 	}
 	opts := c.optionsFor(defaultOptions())
-	if g.pending == 0 || !g.pendingOpts.equal(opts) {
+	if g.pending == 0 || !g.pendingOpts.equal(opts) || len(g.pendingMoves) > 0 {
 		if g.pending == 0 {
 			g.pending = newChain()
 		}
-		g.pendingOpts = opts
+		g.pendingOpts, g.pendingMoves = opts, nil // the phone holds nothing
 		if err := y.put(ctx, c, l, g, l.store != 0); err != nil {
 			return nil, 0, err
 		}
@@ -420,7 +425,11 @@ func (y *syncer) save(ctx context.Context, c *syncCollection, l *ledger, from or
 	case a.visible && from == originReplay:
 		g := l.newest
 		for _, r := range results {
-			if !slices.ContainsFunc(g.results, func(x result) bool { return x.hash == r.hash }) && len(g.results) < maxResults {
+			if slices.Contains(g.results, r) {
+				continue
+			}
+			g.results = slices.DeleteFunc(g.results, func(x result) bool { return x.subject == r.subject })
+			if len(g.results) < maxResults {
 				g.results = append(g.results, r)
 			}
 		}

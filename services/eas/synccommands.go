@@ -71,6 +71,7 @@ type syncCommand struct {
 	instance bool // of one occurrence
 	data     *wbxml.Node
 	hash     uint64
+	subject  uint64 // of what: a later command on the same makes an earlier one moot
 }
 
 // readCommands reads Commands.
@@ -97,25 +98,34 @@ func readCommands(n *wbxml.Node) []syncCommand {
 			continue
 		}
 		k.send = k.send || k.data.Has(wbxml.Email2Send)
-		k.hash = hashCommand(&k)
+		k.hash, k.subject = hashCommand(&k)
 		cs = append(cs, k)
 	}
 	return cs
 }
 
-// hashCommand tells a repeated command from a new one. An Add is the phone's
+// hashCommand tells a repeated command from a new one, and a command on the
+// same marks of the same item from one on others. An Add is the phone's
 // ClientId, whatever else it says.
-func hashCommand(k *syncCommand) uint64 {
+func hashCommand(k *syncCommand) (hash, subject uint64) {
 	h := sha256.New()
 	h.Write([]byte{byte(k.kind)})
 	if k.kind == commandAdd {
 		h.Write([]byte(k.client))
-	} else {
-		h.Write([]byte(k.server))
-		h.Write([]byte{0, bit(k.send, 1)})
-		hashNode(h, k.data)
+		sum := binary.BigEndian.Uint64(h.Sum(nil))
+		return sum, sum
 	}
-	return binary.BigEndian.Uint64(h.Sum(nil))
+	h.Write([]byte(k.server))
+	h.Write([]byte{0, bit(k.send, 1)})
+	of := sha256.New()
+	of.Write(h.Sum(nil))
+	if k.data != nil {
+		for _, c := range k.data.Children {
+			of.Write([]byte{byte(c.Tag >> 8), byte(c.Tag)})
+		}
+	}
+	hashNode(h, k.data)
+	return binary.BigEndian.Uint64(h.Sum(nil)), binary.BigEndian.Uint64(of.Sum(nil))
 }
 
 func hashNode(h interface{ Write([]byte) (int, error) }, n *wbxml.Node) {
@@ -200,9 +210,24 @@ func (x *executor) run(ctx context.Context, cs []syncCommand) ([]reply, error) {
 				replies = append(replies, said)
 			}
 		}
+		if _, known := x.done[c.hash]; !known {
+			for j := range n {
+				x.forget(cs[i+j].subject)
+			}
+		}
 		i += n
 	}
 	return replies, nil
+}
+
+// forget makes earlier commands on the same marks count as not done: one that
+// comes again now follows another.
+func (x *executor) forget(subject uint64) {
+	for h, r := range x.done {
+		if r.subject == subject {
+			delete(x.done, h)
+		}
+	}
 }
 
 // say tells whether a command is answered: success is silent, except of Add
@@ -220,7 +245,7 @@ func (x *executor) failed(c *syncCommand, err error) error {
 	if s, ok := statusOf(err); ok {
 		st = uint8(s)
 	}
-	x.results = append(x.results, result{hash: c.hash, status: st})
+	x.results = append(x.results, result{hash: c.hash, subject: c.subject, status: st})
 	return nil
 }
 
@@ -245,7 +270,7 @@ func (x *executor) change(ctx context.Context, cs []syncCommand) (int, error) {
 		if ok {
 			st = syncConversion
 		}
-		x.results = append(x.results, result{hash: first.hash, status: st})
+		x.results = append(x.results, result{hash: first.hash, subject: first.subject, status: st})
 		return 1, nil
 	}
 	fc, err := x.marks(first.data)
@@ -268,7 +293,7 @@ func (x *executor) change(ctx context.Context, cs []syncCommand) (int, error) {
 	}
 	if fc.Set|fc.Clear == 0 && !fc.Replace && fc.Add == nil && fc.Props == nil {
 		for i := range n { // nothing that we keep
-			x.results = append(x.results, result{hash: cs[i].hash, status: syncOK})
+			x.results = append(x.results, result{hash: cs[i].hash, subject: cs[i].subject, status: syncOK})
 		}
 		return n, nil
 	}
@@ -290,7 +315,7 @@ func (x *executor) change(ctx context.Context, cs []syncCommand) (int, error) {
 		at[e.Item] = i
 	}
 	for i := range n {
-		r := result{hash: cs[i].hash, status: syncNotFound}
+		r := result{hash: cs[i].hash, subject: cs[i].subject, status: syncNotFound}
 		if j, ok := at[fc.Items[i]]; ok {
 			r.status, r.item = syncOK, fc.Items[i]
 			if e := res.Entries[j]; res.Seq != 0 && e.Changed == res.Seq && j < len(res.Was) {
@@ -424,11 +449,11 @@ func (x *executor) remove(ctx context.Context, cs []syncCommand) (int, error) {
 		}
 	}
 	for i := range n {
-		r := result{hash: cs[i].hash, status: syncNotFound}
+		r := result{hash: cs[i].hash, subject: cs[i].subject, status: syncNotFound}
 		item, _ := parseItem(cs[i].server)
 		if seq, ok := gone[item]; ok {
 			r.status, r.item = syncOK, item
-			r.echo = echo{item: item, seq: seq}
+			r.echo = echo{item: item, seq: seq, left: true}
 			x.view.echoes = append(x.view.echoes, r.echo)
 		} else if elsewhere[item] {
 			r.status = syncOK

@@ -41,7 +41,7 @@ func (x *executor) isContent(c *syncCommand) bool {
 // add carries out an Add. Phones before 16.0 may add no mail (MS-ASCMD 2.2.3.7.2).
 func (x *executor) add(ctx context.Context, c *syncCommand) error {
 	if x.version < wbxml.V160 || x.folder.Role != store.RoleDrafts || c.class != "" && c.class != "Email" {
-		x.results = append(x.results, result{hash: c.hash, status: syncConversion})
+		x.results = append(x.results, result{hash: c.hash, subject: c.subject, status: syncConversion})
 		return nil
 	}
 	r, err := x.draft(ctx, c, nil)
@@ -68,7 +68,7 @@ func (x *executor) changeDraft(ctx context.Context, c *syncCommand) error {
 			return x.failed(c, err)
 		}
 	}
-	x.results = append(x.results, result{hash: c.hash, status: r.status})
+	x.results = append(x.results, result{hash: c.hash, subject: c.subject, status: r.status})
 	return nil
 }
 
@@ -106,7 +106,7 @@ func be64(v uint64) []byte {
 
 // draft saves or sends what a command says, over what the old draft had.
 func (x *executor) draft(ctx context.Context, c *syncCommand, old *message) (result, error) {
-	r := result{hash: c.hash, status: syncOK}
+	r := result{hash: c.hash, subject: c.subject, status: syncOK}
 	fn, err := x.compose.draft(c.data, old)
 	if err != nil {
 		return r, err

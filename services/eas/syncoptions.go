@@ -107,6 +107,9 @@ func readOptions(n *wbxml.Node, keep options) (options, error) {
 func readOptionSet(n *wbxml.Node) (options, error) {
 	o := defaultOptions()
 	small := func(tag wbxml.Tag, dst *uint8, most int) error {
+		if !n.Has(tag) {
+			return nil
+		}
 		v, err := n.Int(tag, int(*dst))
 		if err != nil {
 			return err
@@ -117,7 +120,7 @@ func readOptionSet(n *wbxml.Node) (options, error) {
 		*dst = uint8(v)
 		return nil
 	}
-	mime := uint8(3)
+	var mime uint8
 	for _, f := range []struct {
 		tag  wbxml.Tag
 		dst  *uint8

@@ -3,6 +3,7 @@ package eas
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -75,6 +76,9 @@ type planner struct {
 // and when it was received.
 func (v *view) holds(item store.ItemID, entered store.Seq, received time.Time) bool {
 	if !v.started || after(entered, item, v.pos) || !v.inWindow(item, received) {
+		return false
+	}
+	if s := v.shift; s != nil && item < s.unloaded && entered <= s.upTo && received.Unix() < s.to {
 		return false
 	}
 	if v.load != nil && entered <= v.load.upTo {
@@ -272,7 +276,9 @@ func (p *planner) changes(ctx context.Context, pl *plan) (all bool, err error) {
 				}
 				pl.put(o, size)
 			}
-			v.resolve(e)
+			if e.entry != nil && after(e.entry.Entered, e.item, since) {
+				v.resolve(e)
+			}
 			v.pos = store.Position{Seq: e.seq, Item: e.item + 1}
 		}
 		if !c.More {
@@ -303,7 +309,10 @@ func (p *planner) judge(v *view, since store.Position, e event) op {
 			o.kind = opChange
 		}
 	case v.arrived(n.Item, n.Entered):
-		if !v.hasEcho(n.Item, n.Changed) {
+		switch {
+		case !v.wants(n.Item, n.Received): // brought here from out of the filter's reach
+			o.kind = opSoftDelete
+		case !v.hasEcho(n.Item, n.Changed):
 			o.kind = opChange
 		}
 	case v.wants(n.Item, n.Received):
@@ -315,14 +324,23 @@ func (p *planner) judge(v *view, since store.Position, e event) op {
 // hasEcho tells whether the change is the phone's own.
 func (v *view) hasEcho(item store.ItemID, seq store.Seq) bool { return echoed(v.echoes, item, seq) }
 
-// arrived tells whether the phone itself brought the item here at seq.
+// arrived tells whether the phone has an item that is new to the folder: it
+// brought it itself, and has not taken it away again. Meanwhile the item may
+// have been elsewhere; the phone was not told.
 func (v *view) arrived(item store.ItemID, seq store.Seq) bool {
+	came, went := store.Seq(0), store.Seq(0)
 	for _, e := range v.echoes {
-		if e.item == item && e.seq == seq && e.arrival {
-			return true
+		if e.item != item || e.seq > seq {
+			continue
+		}
+		if e.arrival {
+			came = max(came, e.seq)
+		}
+		if e.left {
+			went = max(went, e.seq)
 		}
 	}
-	return false
+	return came > went
 }
 
 // resolve forgets the arrival that an entry answers.
@@ -331,7 +349,7 @@ func (v *view) resolve(e event) {
 		return
 	}
 	for i := range v.echoes {
-		if x := &v.echoes[i]; x.arrival && x.item == e.item && x.seq == e.entry.Entered {
+		if x := &v.echoes[i]; x.arrival && x.item == e.item && x.seq <= e.entry.Entered {
 			x.arrival = false // pruned with the position
 		}
 	}
@@ -342,7 +360,8 @@ func (v *view) resolve(e event) {
 func (v *view) prune(caughtUp bool) {
 	keep := v.echoes[:0]
 	for _, e := range v.echoes {
-		if after(e.seq, e.item, v.pos) || e.arrival && !caughtUp {
+		waits := !caughtUp || v.load != nil && e.seq <= v.load.upTo // the download may come to it
+		if after(e.seq, e.item, v.pos) || e.arrival && waits {
 			keep = append(keep, e)
 		}
 	}
@@ -357,8 +376,8 @@ func (v *view) prune(caughtUp bool) {
 func (p *planner) arrivals(ctx context.Context, pl *plan) error {
 	v := &pl.view
 	var lost []store.ItemID
-	for _, e := range v.echoes {
-		if e.arrival && !after(e.seq, e.item, v.pos) {
+	for i := range v.echoes {
+		if e := &v.echoes[i]; e.arrival && !after(e.seq, e.item, v.pos) && v.arrived(e.item, math.MaxInt64) {
 			lost = append(lost, e.item)
 		}
 	}
@@ -368,13 +387,28 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) error {
 		if err != nil {
 			return err
 		}
-		here := make(map[store.ItemID]bool, len(entries))
+		here := make(map[store.ItemID]opKind, len(entries))
 		for _, e := range entries {
-			here[e.Item] = e.Folder == p.folder.ID
+			switch {
+			case e.Folder != p.folder.ID:
+			case v.wants(e.Item, e.Received):
+				here[e.Item] = opNone
+			default:
+				here[e.Item] = opSoftDelete
+			}
 		}
 		for _, item := range lost[:n] {
-			if !here[item] {
-				pl.put(op{kind: opDelete, item: item}, deletionBytes)
+			kind, ok := here[item]
+			if !ok {
+				kind = opDelete
+			}
+			if kind != opNone {
+				pl.put(op{kind: kind, item: item}, deletionBytes)
+				for i := range v.echoes {
+					if v.echoes[i].item == item {
+						v.echoes[i].arrival = false
+					}
+				}
 			}
 		}
 		lost = lost[n:]
@@ -408,6 +442,12 @@ func (p *planner) moveCutoff(ctx context.Context, pl *plan) error {
 			return nil // first the download, up to the old cut-off
 		}
 		v.shift = &shift{to: to}
+		if v.load != nil {
+			v.shift.unloaded, v.shift.upTo = v.load.before, v.load.upTo
+			if v.load.before == 0 {
+				v.shift.unloaded = store.MaxItem
+			}
+		}
 	}
 	if v.shift == nil {
 		return nil
@@ -489,7 +529,18 @@ func (p *planner) download(ctx context.Context, pl *plan) error {
 			return err
 		}
 		for _, e := range entries {
-			if m := msgs[e.Item]; m != nil {
+			m := msgs[e.Item]
+			switch {
+			case m == nil:
+			case v.arrived(e.Item, e.Entered): // the phone brought it itself
+				if !v.hasEcho(e.Item, e.Changed) {
+					if !p.room(pl, changeBytes) {
+						return nil
+					}
+					pl.put(op{kind: opChange, item: e.Item, entry: e}, changeBytes)
+				}
+				v.resolve(event{item: e.Item, entry: &e})
+			default:
 				size := p.size(m, &v.opts)
 				if !p.room(pl, size) {
 					return nil

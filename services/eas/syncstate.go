@@ -101,6 +101,8 @@ type echo struct {
 	// stale: the phone knows the item, but not all of its marks: an arrival
 	// that is told as a change.
 	stale bool
+	// left: at seq the phone took the item out of this folder.
+	left bool
 }
 
 // download is the first load of a collection, newest item first.
@@ -114,6 +116,10 @@ type download struct {
 type shift struct {
 	to    int64        // Unix seconds, 0: everything
 	after store.ItemID // items up to here were dealt with
+	// unloaded: when a narrowing began, items below it that had entered up to
+	// upTo were not downloaded, and those that it passes never are. 0: all were.
+	unloaded store.ItemID
+	upTo     store.Seq
 }
 
 // view is what the phone holds, and the options it asked for.
@@ -129,10 +135,11 @@ type view struct {
 
 // result is the outcome of a command of the phone.
 type result struct {
-	hash   uint64 // of the command
-	status uint8
-	item   store.ItemID // of an Add: the item made
-	echo   echo         // seq 0: none
+	hash    uint64 // of the command
+	subject uint64 // of what it is about
+	status  uint8
+	item    store.ItemID // of an Add: the item made
+	echo    echo         // seq 0: none
 }
 
 // variant is one answer to the key before: it may have reached the phone.
@@ -150,10 +157,11 @@ type generation struct {
 	variants  []variant
 	results   []result // of the commands sent with the key before
 	moves     []echo   // by MoveItems, since
-	// pending is a chain that key 0 began and no key was used of: its options.
-	// The old chain stands until then.
-	pending     uint64
-	pendingOpts options
+	// pending is a chain that key 0 began and no key was used of, with its
+	// options and the moves since. The old chain stands until then.
+	pending      uint64
+	pendingOpts  options
+	pendingMoves []echo
 }
 
 func (g *generation) key(v uint32) syncKey { return syncKey{g.chain, g.gen, v} }
@@ -210,7 +218,7 @@ func (l *ledger) find(k syncKey) (v view, from origin, fresh bool) {
 	}
 	if g.pending != 0 && k.chain == g.pending {
 		if k.gen == 1 && k.variant == 0 {
-			return view{opts: g.pendingOpts}, originNewest, true
+			return view{opts: g.pendingOpts, echoes: slices.Clone(g.pendingMoves)}, originNewest, true
 		}
 		return view{}, originNone, false
 	}
@@ -232,7 +240,7 @@ func (l *ledger) find(k syncKey) (v view, from origin, fresh bool) {
 			if k.variant != 0 {
 				break
 			}
-			v = view{opts: p.pendingOpts}
+			v = view{opts: p.pendingOpts, echoes: slices.Clone(p.pendingMoves)}
 		} else if p.chain == k.chain && p.gen == k.gen {
 			x := p.variant(k.variant)
 			if x == nil {
@@ -349,6 +357,7 @@ func (g *generation) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(len(g.results)))
 	for _, r := range g.results {
 		b = binary.BigEndian.AppendUint64(b, r.hash)
+		b = binary.BigEndian.AppendUint64(b, r.subject)
 		b = append(b, r.status)
 		b = binary.AppendVarint(b, int64(r.item))
 		b = encodeEcho(b, r.echo)
@@ -357,6 +366,7 @@ func (g *generation) encode() []byte {
 	b = binary.AppendUvarint(b, g.pending)
 	if g.pending != 0 {
 		b = encodeOptions(b, &g.pendingOpts)
+		b = encodeEchoes(b, g.pendingMoves)
 	}
 	return b
 }
@@ -390,13 +400,15 @@ func encodeView(b []byte, v *view) []byte {
 	if v.shift != nil {
 		b = binary.AppendVarint(b, v.shift.to)
 		b = binary.AppendVarint(b, int64(v.shift.after))
+		b = binary.AppendVarint(b, int64(v.shift.unloaded))
+		b = binary.AppendVarint(b, int64(v.shift.upTo))
 	}
 	b = encodeOptions(b, &v.opts)
 	return encodeEchoes(b, v.echoes)
 }
 
 func encodeEcho(b []byte, e echo) []byte {
-	b = append(b, bit(e.arrival, 1)|bit(e.stale, 2))
+	b = append(b, bit(e.arrival, 1)|bit(e.stale, 2)|bit(e.left, 4))
 	b = binary.AppendVarint(b, int64(e.item))
 	return binary.AppendVarint(b, int64(e.seq))
 }
@@ -479,7 +491,7 @@ func (r *stateReader) text() string {
 
 func (r *stateReader) echo() echo {
 	f := r.byte()
-	return echo{arrival: f&1 != 0, stale: f&2 != 0, item: store.ItemID(r.int()), seq: store.Seq(r.int())}
+	return echo{arrival: f&1 != 0, stale: f&2 != 0, left: f&4 != 0, item: store.ItemID(r.int()), seq: store.Seq(r.int())}
 }
 
 func (r *stateReader) echoes() []echo {
@@ -503,7 +515,7 @@ func (r *stateReader) view() view {
 		v.load = &download{store.Seq(r.int()), store.ItemID(r.int()), r.int()}
 	}
 	if f&4 != 0 {
-		v.shift = &shift{r.int(), store.ItemID(r.int())}
+		v.shift = &shift{r.int(), store.ItemID(r.int()), store.ItemID(r.int()), store.Seq(r.int())}
 	}
 	v.opts = r.options()
 	v.echoes = r.echoes()
@@ -528,15 +540,16 @@ func decodeGeneration(b []byte) (*generation, error) {
 			return nil, errState
 		}
 	}
-	if n := r.count(13); n > 0 {
+	if n := r.count(21); n > 0 {
 		g.results = make([]result, n)
 		for i := range g.results {
-			g.results[i] = result{r.fixed(), r.byte(), store.ItemID(r.int()), r.echo()}
+			g.results[i] = result{r.fixed(), r.fixed(), r.byte(), store.ItemID(r.int()), r.echo()}
 		}
 	}
 	g.moves = r.echoes()
 	if g.pending = r.uint(); g.pending != 0 {
 		g.pendingOpts = r.options()
+		g.pendingMoves = r.echoes()
 	}
 	if r.bad || len(r.b) > 0 {
 		return nil, errState

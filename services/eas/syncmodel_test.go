@@ -1,0 +1,400 @@
+package eas
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"waypost/directory"
+	"waypost/services/eas/wbxml"
+	"waypost/store"
+)
+
+// modelPhone keeps what a phone would: it believes the answers that reach it,
+// and asks again when one does not.
+type modelPhone struct {
+	t     *rapid.T
+	phone testPhone
+	mem   *memory
+	colls map[string]*modelColl
+	old   []*wbxml.Node // requests of long ago
+	made  int
+}
+
+type modelColl struct {
+	id      string
+	key     string
+	filter  int
+	sent    bool // the filter was told
+	items   map[string]modelItem
+	pending []*wbxml.Node // commands not yet confirmed
+	drafts  map[string]bool
+}
+
+type modelItem struct {
+	read bool
+	flag bool
+}
+
+// TestSyncModel: whatever is lost, repeated, doubled or changed in between, the
+// phone ends with exactly what its folders hold.
+func TestSyncModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMemory()
+		now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+		s := New(m, m, m, Options{Log: quiet(), Now: func() time.Time { return now }})
+		defer s.Stop()
+		version := rapid.SampledFrom([]wbxml.Version{wbxml.V25, wbxml.V121, wbxml.V141, wbxml.V161}).Draw(t, "version")
+		p := &modelPhone{t: t, phone: testPhone{h: s, version: version, device: "m"}, mem: m, colls: map[string]*modelColl{}}
+		ids := []string{"F1", "F2", "F4"}
+		for _, id := range ids {
+			p.colls[id] = &modelColl{id: id, key: "0", items: map[string]modelItem{}, drafts: map[string]bool{}}
+		}
+		pick := func() *modelColl { return p.colls[rapid.SampledFrom(ids).Draw(t, "folder")] }
+		steps := rapid.IntRange(5, 60).Draw(t, "steps")
+		for range steps {
+			switch rapid.IntRange(0, 13).Draw(t, "step") {
+			case 0, 1, 2:
+				p.server()
+			case 3:
+				p.moveItem(pick(), pick())
+			case 4:
+				c := pick()
+				c.filter, c.sent = rapid.SampledFrom([]int{0, 1, 3, 5}).Draw(t, "filter"), false
+			case 5:
+				p.change(pick())
+			case 6:
+				p.deleteOne(pick())
+			case 7:
+				if rapid.IntRange(0, 5).Draw(t, "restart") == 0 {
+					c := pick()
+					c.key, c.items, c.pending, c.sent = "0", map[string]modelItem{}, nil, false
+				}
+			case 8:
+				if len(p.old) > 0 {
+					_, _ = p.phone.do("Sync", rapid.SampledFrom(p.old).Draw(t, "old"))
+				}
+			case 9:
+				p.addDraft()
+			case 10:
+				now = now.AddDate(0, 0, rapid.IntRange(0, 2).Draw(t, "days"))
+			default:
+				p.sync(pick(), true)
+			}
+		}
+		for _, id := range ids {
+			c := p.colls[id]
+			for range 400 {
+				if !p.sync(c, false) && len(c.pending) == 0 {
+					break
+				}
+			}
+		}
+		for _, id := range ids {
+			p.compare(p.colls[id], now)
+		}
+	})
+}
+
+func (p *modelPhone) draw(n int, label string) int { return rapid.IntRange(0, n-1).Draw(p.t, label) }
+
+func (p *modelPhone) folder(id string) store.FolderID {
+	f, _ := parseFolderID(id)
+	return f
+}
+
+// server changes something behind the phone's back.
+func (p *modelPhone) server() {
+	folder := p.folder(rapid.SampledFrom([]string{"F1", "F2", "F4"}).Draw(p.t, "where"))
+	ctx, as := context.Background(), directory.System("test")
+	switch p.draw(4, "server") {
+	case 0, 1:
+		for range p.draw(6, "mails") {
+			p.made++
+			age := time.Duration(p.draw(50, "age"))*24*time.Hour + 12*time.Hour
+			p.mem.put(folder, plainMail(fmt.Sprint("mail ", p.made)), time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC).Add(-age), 0)
+		}
+	case 2:
+		if i, at := p.any(); i != 0 {
+			fc := store.FlagChange{Folder: at, Items: []store.ItemID{i}, Set: store.Seen}
+			if p.draw(2, "clear") == 0 {
+				fc.Set, fc.Clear = store.Flagged, store.Seen
+			}
+			_, _ = p.mem.Flag(ctx, as, 7, fc)
+		}
+	case 3:
+		if i, at := p.any(); i != 0 {
+			if p.draw(3, "gone") == 0 {
+				_, _, _ = p.mem.Delete(ctx, as, 7, at, []store.ItemID{i}, false)
+			} else {
+				_, _ = p.mem.Move(ctx, as, 7, at, []store.ItemID{i}, folder)
+			}
+		}
+	}
+}
+
+// any picks an item of the mailbox.
+func (p *modelPhone) any() (store.ItemID, store.FolderID) {
+	var ids []store.ItemID
+	for i, it := range p.mem.items {
+		if !it.gone {
+			ids = append(ids, i)
+		}
+	}
+	if len(ids) == 0 {
+		return 0, 0
+	}
+	slices.Sort(ids)
+	i := rapid.SampledFrom(ids).Draw(p.t, "item")
+	return i, p.mem.items[i].e.Folder
+}
+
+func (c *modelColl) ids() []string { return slices.Sorted(maps.Keys(c.items)) }
+
+func (p *modelPhone) change(c *modelColl) {
+	if len(c.items) == 0 || c.key == "0" {
+		return
+	}
+	id := rapid.SampledFrom(c.ids()).Draw(p.t, "changed")
+	if c.drafts[id] {
+		return
+	}
+	it := c.items[id]
+	data := wbxml.New(wbxml.AirSyncApplicationData)
+	if p.draw(2, "what") == 0 || p.phone.version < wbxml.V120 {
+		it.read = !it.read
+		data.Add(wbxml.NewInt(wbxml.EmailRead, map[bool]int{true: 1}[it.read]))
+	} else {
+		it.flag = !it.flag
+		f := wbxml.New(wbxml.EmailFlag)
+		if it.flag {
+			f.Add(wbxml.NewText(wbxml.EmailStatus, "2"), wbxml.NewText(wbxml.EmailFlagType, "for Follow Up"))
+		}
+		data.Add(f)
+	}
+	c.items[id] = it
+	// A phone keeps one command for an item; nothing is said twice at once.
+	for _, o := range c.pending {
+		if o.Get(wbxml.AirSyncServerId) == id && o.Tag == wbxml.AirSyncChange && o.Child(wbxml.AirSyncApplicationData).Children[0].Tag == data.Children[0].Tag {
+			c.pending = append(c.pending, wbxml.New(wbxml.AirSyncChange, wbxml.NewText(wbxml.AirSyncServerId, id), data))
+			return
+		}
+	}
+	c.pending = append(c.pending, wbxml.New(wbxml.AirSyncChange, wbxml.NewText(wbxml.AirSyncServerId, id), data))
+}
+
+func (p *modelPhone) deleteOne(c *modelColl) {
+	if len(c.items) == 0 || c.key == "0" {
+		return
+	}
+	id := rapid.SampledFrom(c.ids()).Draw(p.t, "deleted")
+	delete(c.items, id)
+	c.pending = append(c.pending, wbxml.New(wbxml.AirSyncDelete, wbxml.NewText(wbxml.AirSyncServerId, id)))
+}
+
+func (p *modelPhone) addDraft() {
+	c := p.colls["F2"]
+	if p.phone.version < wbxml.V160 || c.key == "0" {
+		return
+	}
+	p.made++
+	c.pending = append(c.pending, wbxml.New(wbxml.AirSyncAdd, wbxml.NewText(wbxml.AirSyncClientId, fmt.Sprint("c", p.made)),
+		wbxml.New(wbxml.AirSyncApplicationData, wbxml.NewText(wbxml.EmailTo, "bob@example.org"),
+			wbxml.NewText(wbxml.EmailSubject, fmt.Sprint("draft ", p.made)))))
+}
+
+// moveItem moves an item, asking until it is answered.
+func (p *modelPhone) moveItem(from, to *modelColl) {
+	if from == to || len(from.items) == 0 || from.key == "0" || to.key == "0" || len(from.pending) > 0 || len(to.pending) > 0 {
+		return
+	}
+	id := rapid.SampledFrom(from.ids()).Draw(p.t, "moved")
+	req := wbxml.New(wbxml.MoveMoveItems, wbxml.New(wbxml.MoveMove, wbxml.NewText(wbxml.MoveSrcMsgId, id),
+		wbxml.NewText(wbxml.MoveSrcFldId, from.id), wbxml.NewText(wbxml.MoveDstFldId, to.id)))
+	out, err := p.phone.do("MoveItems", req)
+	for err == nil && p.draw(3, "lost move") == 0 {
+		if p.draw(2, "meanwhile") == 0 {
+			p.server()
+		}
+		out, err = p.phone.do("MoveItems", req)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if out.Get(wbxml.MoveResponse, wbxml.MoveStatus) == "3" {
+		to.items[id] = from.items[id]
+		to.drafts[id] = from.drafts[id]
+		delete(from.items, id)
+	}
+}
+
+// sync sends one Sync; it tells whether it brought anything. With losses the
+// request or the answer may be lost, or the request arrive twice.
+func (p *modelPhone) sync(c *modelColl, losses bool) bool {
+	n := wbxml.New(wbxml.AirSyncCollection)
+	if p.phone.version < wbxml.V121 {
+		n.Add(wbxml.NewText(wbxml.AirSyncClass, "Email"))
+	}
+	n.Add(wbxml.NewText(wbxml.AirSyncSyncKey, c.key), wbxml.NewText(wbxml.AirSyncCollectionId, c.id))
+	sent := 0
+	if c.key != "0" {
+		window := rapid.IntRange(1, 8).Draw(p.t, "window")
+		n.Add(wbxml.NewInt(wbxml.AirSyncWindowSize, window))
+		if !c.sent {
+			n.Add(wbxml.New(wbxml.AirSyncOptions, wbxml.NewInt(wbxml.AirSyncFilterType, c.filter)))
+		}
+		if sent = len(c.pending); sent > 0 {
+			n.Add(wbxml.New(wbxml.AirSyncCommands, c.pending...))
+		}
+	}
+	req := wbxml.New(wbxml.AirSyncSync, wbxml.New(wbxml.AirSyncCollections, n))
+	if losses && p.draw(6, "request lost") == 0 {
+		return false
+	}
+	out, err := p.phone.do("Sync", req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if losses {
+		switch { // a late key 0 cannot be told from a phone that begins anew
+		case c.key == "0":
+		case len(p.old) < 20:
+			p.old = append(p.old, req)
+		default:
+			p.old[p.draw(20, "slot")] = req
+		}
+		switch p.draw(6, "answer") {
+		case 0, 1:
+			return true // lost
+		case 2:
+			if _, err := p.phone.do("Sync", req); err != nil { // came twice; the second answer is lost
+				p.t.Fatal(err)
+			}
+		}
+	}
+	if out == nil {
+		if sent > 0 {
+			p.t.Fatalf("commands and an empty answer")
+		}
+		if c.key == "0" {
+			p.t.Fatalf("key 0 and an empty answer")
+		}
+		c.sent = true
+		return false
+	}
+	if st := out.Get(wbxml.AirSyncStatus); st != "" {
+		p.t.Fatalf("Status %s for\n%s", st, req)
+	}
+	return p.take(c, out.Child(wbxml.AirSyncCollections, wbxml.AirSyncCollection), req, sent)
+}
+
+func (p *modelPhone) take(c *modelColl, a, req *wbxml.Node, sent int) bool {
+	if st := a.Get(wbxml.AirSyncStatus); st != "1" {
+		p.t.Fatalf("Collection Status %s for\n%s", st, req)
+	}
+	key := a.Get(wbxml.AirSyncSyncKey)
+	if c.key != "0" {
+		c.sent = true
+	}
+	news := c.key != key
+	c.key = key
+	c.pending = c.pending[sent:]
+	for _, r := range children(a.Child(wbxml.AirSyncResponses)) {
+		id, st := r.Get(wbxml.AirSyncServerId), r.Get(wbxml.AirSyncStatus)
+		switch {
+		case r.Tag == wbxml.AirSyncAdd && st == "1":
+			if _, ok := c.items[id]; ok {
+				p.t.Fatalf("draft %s twice", id)
+			}
+			c.items[id] = modelItem{read: true}
+			c.drafts[id] = true
+		case r.Tag == wbxml.AirSyncAdd:
+			p.t.Fatalf("draft refused: %s", r)
+		case st != "8":
+			p.t.Fatalf("command refused: %s for\n%s", r, req)
+		}
+	}
+	if cmds := a.Child(wbxml.AirSyncCommands); cmds != nil && len(cmds.Children) == 0 {
+		p.t.Fatalf("empty Commands")
+	}
+	told := map[string]bool{}
+	for _, r := range children(a.Child(wbxml.AirSyncCommands)) {
+		id := r.Get(wbxml.AirSyncServerId)
+		if told[id] {
+			p.t.Fatalf("item %s twice in one answer:\n%s", id, a)
+		}
+		told[id] = true
+		it, have := c.items[id]
+		waits := slices.ContainsFunc(c.pending, func(n *wbxml.Node) bool { return n.Get(wbxml.AirSyncServerId) == id })
+		data := r.Child(wbxml.AirSyncApplicationData)
+		set := func() {
+			if waits {
+				return // its own change is on its way and wins
+			}
+			it.read = data.Bool(wbxml.EmailRead, it.read)
+			if f := data.Child(wbxml.EmailFlag); f != nil {
+				it.flag = f.Get(wbxml.EmailStatus) == "2"
+			}
+			c.items[id] = it
+		}
+		switch r.Tag {
+		case wbxml.AirSyncAdd:
+			if have {
+				p.t.Fatalf("folder %s: Add of %s, which the phone has:\n%s", c.id, id, req)
+			}
+			if !waits {
+				set()
+			}
+		case wbxml.AirSyncChange:
+			if !have && !waits {
+				p.t.Fatalf("folder %s: Change of %s, which the phone does not have:\n%s\n%s", c.id, id, req, a)
+			}
+			if have {
+				set()
+			}
+		case wbxml.AirSyncDelete, wbxml.AirSyncSoftDelete:
+			delete(c.items, id)
+		}
+	}
+	return news
+}
+
+func children(n *wbxml.Node) []*wbxml.Node {
+	if n == nil {
+		return nil
+	}
+	return n.Children
+}
+
+// compare holds the phone against the folder.
+func (p *modelPhone) compare(c *modelColl, now time.Time) {
+	want := map[string]modelItem{}
+	cutoff := filterStart(uint8(c.filter), now)
+	for i, it := range p.mem.items {
+		if it.gone || it.e.Folder != p.folder(c.id) || it.e.Received.Unix() < cutoff {
+			continue
+		}
+		w := modelItem{read: it.e.Flags&store.Seen != 0, flag: it.e.Flags&store.Flagged != 0 && p.phone.version >= wbxml.V120}
+		want[itemID(i)] = w
+	}
+	if !maps.Equal(want, c.items) {
+		var lines []string
+		for _, id := range slices.Sorted(maps.Keys(want)) {
+			if got, ok := c.items[id]; !ok || got != want[id] {
+				lines = append(lines, fmt.Sprintf("item %s: got %v %v, want %v", id, ok, got, want[id]))
+			}
+		}
+		for _, id := range c.ids() {
+			if _, ok := want[id]; !ok {
+				lines = append(lines, fmt.Sprintf("item %s: too much", id))
+			}
+		}
+		p.t.Fatalf("folder %s, filter %d:\n%s", c.id, c.filter, strings.Join(lines, "\n"))
+	}
+}
