@@ -214,35 +214,3 @@ create table mail.device (
     data    jsonb  not null,
     primary key (mailbox, id)
 ) with (fillfactor = 70);
-
--- put_blobs inserts small contents and locks these and the others named, so
--- that the collector leaves them alone until the caller's message is committed.
--- All hashes are distinct. WPB01 means that one is gone: repeat with content.
--- +goose StatementBegin
-create function mail.put_blobs(hashes bytea[], sizes bigint[], datas bytea[], others bytea[]) returns void
-language plpgsql as $$
-declare
-    mine bytea[];
-    n    int;
-begin
-    -- Conflicting inserts of others are waited for, in the order of the hashes.
-    with made as (
-        insert into mail.blob (hash, part, size, data)
-        select h, 0, s, d from unnest(hashes, sizes, datas) as u (h, s, d)
-        on conflict (hash, part) do nothing
-        returning hash)
-    select coalesce(array_agg(hash), '{}') into mine from made;
-    if cardinality(mine) = cardinality(hashes) + cardinality(others) then
-        return; -- the usual case: rows that nobody else can see need no lock
-    end if;
-    -- A new statement and so a new snapshot: it sees what was waited for.
-    perform from mail.blob
-    where part = 0 and hash = any (hashes || others) and hash <> all (mine)
-    for key share;
-    get diagnostics n = row_count;
-    if n + cardinality(mine) <> cardinality(hashes) + cardinality(others) then
-        raise exception 'content is gone' using errcode = 'WPB01';
-    end if;
-end
-$$;
--- +goose StatementEnd

@@ -3,13 +3,13 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 	"time"
 
 	"waypost/directory"
 	"waypost/internal/fault"
-	"waypost/internal/pgdb"
 	"waypost/store"
 )
 
@@ -255,7 +255,7 @@ func (s *Store) addAll(ctx context.Context, h *home, box store.MailboxID, batch 
 	if err == nil {
 		return
 	}
-	if fault.Of(err) == fault.Unavailable && !contentGone(err) || len(batch) == 1 {
+	if fault.Of(err) == fault.Unavailable && !errors.Is(err, errContentGone) || len(batch) == 1 {
 		for _, a := range batch {
 			a.res, a.err = store.Added{}, err
 		}
@@ -268,7 +268,3 @@ func (s *Store) addAll(ctx context.Context, h *home, box store.MailboxID, batch 
 		}
 	}
 }
-
-// contentGone tells that the collector took a content just before it was
-// referred to (see mail.put_blobs).
-func contentGone(err error) bool { return pgdb.Code(err) == "WPB01" }

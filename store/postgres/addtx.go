@@ -39,7 +39,9 @@ func (s *Store) addOnce(ctx context.Context, h *home, box store.MailboxID, batch
 			if len(p.rows.items) == 0 {
 				return errAllKnown
 			}
-			p.write(nil)
+			if err := p.write(); err != nil {
+				return err
+			}
 			c.flush()
 			return tx.SendBatchAndCommit(ctx, c.last)
 		})
@@ -52,12 +54,6 @@ func (s *Store) addOnce(ctx context.Context, h *home, box store.MailboxID, batch
 				return err
 			}
 			continue
-		}
-		if contentGone(err) && len(batch) == 1 && try < 3 {
-			if batch[0].chunk == nil {
-				return fault.From(fault.Unavailable, err, "the content was given up, send it again")
-			}
-			continue // it is inserted now
 		}
 		break
 	}
@@ -76,16 +72,23 @@ type adder struct {
 	c       *change
 	box     store.MailboxID
 	batch   []*addition
+	extra   []content0 // contents that the transaction refers to besides
 	bytes   int64
 	known   map[string]onceRow // by key
-	folders []store.Folder
+	folders []target
+	locked  map[[32]byte]bool // contents that are there
 	threads threads
 	rows    addRows
 }
 
-type onceRow struct {
-	item store.ItemID
-	seq  store.Seq
+type onceRow struct{ item store.ItemID }
+
+// target is what the adder needs of a folder.
+type target struct {
+	id          store.FolderID
+	role        string
+	next        store.UID
+	uidvalidity uint32
 }
 
 func newAdder(box store.MailboxID, batch []*addition) *adder {
@@ -117,27 +120,54 @@ func (p *adder) first(b *pgx.Batch) {
 		}
 		threadKeys = append(threadKeys, &a.keys)
 	}
-	p.known = nil
-	if len(keys) > 0 {
-		b.Queue("select key, item, seq from mail.once where mailbox = $1 and key = any($2)", box, keys).
-			Query(func(rows pgx.Rows) error {
-				p.known = make(map[string]onceRow)
-				var key string
-				var r onceRow
-				_, err := pgx.ForEachRow(rows, []any{&key, &r.item, &r.seq}, func() error {
-					p.known[key] = r
-					return nil
-				})
-				return err
-			})
+	var hashes [][]byte
+	for i := range p.batch {
+		hashes = append(hashes, p.batch[i].m.Blob.Hash[:])
 	}
-	b.Queue("select "+folderCols+" from mail.folder where mailbox = $1 and (id = any($2) or (role = any($3) and role <> ''))",
-		box, folders, roles).
-		Query(func(rows pgx.Rows) (err error) {
-			p.folders, err = scanFolders(rows)
-			return err
-		})
-	p.threads.queue(b, p.box, threadKeys)
+	for i := range p.extra {
+		hashes = append(hashes, p.extra[i].hash)
+	}
+	wanted, subjects := p.threads.wanted(threadKeys)
+	// One statement for all that is looked up by key. It comes after the one
+	// that waits for the counter row, for a statement sees what was committed
+	// when it began. Contents that are there are locked against the collector.
+	b.Queue(`
+		with content as (select hash from mail.blob where part = 0 and hash = any($6) for key share)
+		select 'folder', role, null::bytea, id, uidnext, uidvalidity from mail.folder
+			where mailbox = $1 and (id = any($2) or (role = any($3) and role <> ''))
+		union all select 'once', key, null, item, 0, 0 from mail.once where mailbox = $1 and key = any($4)
+		union all select 'thread', '', null, key, thread, 0 from mail.thread_key where mailbox = $1 and key = any($5) and item = 0
+		union all select 'content', '', hash, 0, 0, 0 from content`,
+		box, folders, roles, keys, wanted, hashes).Query(p.looked)
+	p.threads.queueSubjects(b, p.box, subjects)
+}
+
+// looked reads the answer of the look-up.
+func (p *adder) looked(rows pgx.Rows) error {
+	p.folders, p.known, p.locked = nil, nil, nil
+	var kind, text string
+	var hash []byte
+	var x, y, z int64
+	_, err := pgx.ForEachRow(rows, []any{&kind, &text, &hash, &x, &y, &z}, func() error {
+		switch kind {
+		case "folder":
+			p.folders = append(p.folders, target{store.FolderID(x), text, store.UID(y), uint32(z)})
+		case "once":
+			if p.known == nil {
+				p.known = make(map[string]onceRow)
+			}
+			p.known[text] = onceRow{store.ItemID(x)}
+		case "thread":
+			p.threads.byID[x] = store.ThreadID(y)
+		case "content":
+			if p.locked == nil {
+				p.locked = make(map[[32]byte]bool)
+			}
+			p.locked[[32]byte(hash)] = true
+		}
+		return nil
+	})
+	return err
 }
 
 // repeats answers those whose key was seen before with what came of the first.
@@ -192,13 +222,13 @@ func (p *adder) repeats(ctx context.Context) error {
 	return nil
 }
 
-func (p *adder) folder(m *store.NewMessage) *store.Folder {
+func (p *adder) folder(m *store.NewMessage) *target {
 	role := m.Role
 	if role == store.RoleNone {
 		role = store.RoleInbox
 	}
 	for i := range p.folders {
-		if f := &p.folders[i]; m.Folder != 0 && f.ID == m.Folder || m.Folder == 0 && f.Role == role {
+		if f := &p.folders[i]; m.Folder != 0 && f.id == m.Folder || m.Folder == 0 && f.role == string(role) {
 			return f
 		}
 	}
@@ -237,15 +267,15 @@ func (p *adder) decide() {
 			thread = store.ThreadID(item)
 		}
 		e := store.Entry{
-			Item: item, Folder: f.ID, UID: f.UIDNext, Flags: a.m.Flags, Keywords: a.keywords, Size: a.size,
+			Item: item, Folder: f.id, UID: f.next, Flags: a.m.Flags, Keywords: a.keywords, Size: a.size,
 			Received: a.received, Entered: c.seq, Changed: c.seq, Props: a.m.Props,
 		}
-		f.UIDNext++
+		f.next++
 		used += a.size
-		d := c.folder(f.ID)
+		d := c.folder(f.id)
 		d.uids++
 		d.enter(&e)
-		a.res = store.Added{Entry: e, UIDValidity: f.UIDValidity, Thread: thread}
+		a.res = store.Added{Entry: e, UIDValidity: f.uidvalidity, Thread: thread}
 		p.rows.add(a)
 		p.threads.join(&a.keys, item, thread, a.received, func(key int64, item store.ItemID, people []int64) {
 			p.rows.thread(key, item, thread, a.received, people)
@@ -265,7 +295,7 @@ func (p *adder) refuse(a *addition, used int64) error {
 	if limit := p.c.limit(a.m.Limit); limit > 0 && used+a.size > limit {
 		return overQuota()
 	}
-	if f.UIDNext == 1<<32-1 {
+	if f.next == 1<<32-1 {
 		return fault.New(fault.Limit, "the folder has no numbers left")
 	}
 	return nil
@@ -347,63 +377,62 @@ func arrayText(list []int64) *string {
 	return &text
 }
 
-// write queues the rows. Contents come first: they are the only rows that
-// another mailbox's transaction may hold.
-func (p *adder) write(more []content0) {
-	b, box, seq, r := p.c.last, int64(p.box), int64(p.c.seq), &p.rows
-	queueContents(b, append(r.contents, more...))
-	if len(r.items) > 0 {
-		b.Queue(`
+// write queues the rows, all in one statement: most of a short statement's
+// cost is that it is one.
+func (p *adder) write() error {
+	r := &p.rows
+	hashes, sizes, datas, err := p.contents(append(r.contents, p.extra...))
+	if err != nil {
+		return err
+	}
+	p.c.last.Queue(`
+		with content as (
+			-- A content that somebody else made since the look-up is locked by
+			-- the update, which changes nothing else of it.
+			insert into mail.blob (hash, part, size, data)
+			select h, 0, s, d from unnest($3::bytea[], $4::bigint[], $5::bytea[]) as u (h, s, d)
+			on conflict (hash, part) do update set created = excluded.created),
+		message as (
 			insert into mail.message (mailbox, item, thread, blob_size, sent, blob, prefix, summary, subject, people, preview)
-			select $1, * from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::bytea[], $7::bytea[],
-				$8::bytea[], $9::text[], $10::text[], $11::text[])`,
-			box, r.items, r.threads, r.blobSizes, r.sent, r.blobs, r.prefixes, r.summaries, r.subjects, r.peoples, r.previews)
-		b.Queue(`
+			select $1, * from unnest($6::bigint[], $7::bigint[], $8::bigint[], $9::timestamptz[], $10::bytea[], $11::bytea[],
+				$12::bytea[], $13::text[], $14::text[], $15::text[])),
+		entry as (
 			insert into mail.entry (mailbox, entered_seq, changed_seq, item, folder, uid, received, size, flags, keywords, props)
 			select $1, $2, $2, item, folder, uid, received, size, flags, string_to_array(keywords, ' '), props::jsonb
-			from unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::bigint[], $8::int[], $9::text[], $10::text[])
-				as u (item, folder, uid, received, size, flags, keywords, props)`,
-			box, seq, r.items, r.folders, r.uids, r.received, r.sizes, r.flags, r.keywords, r.props)
-	}
-	if len(r.onceKeys) > 0 {
-		b.Queue("insert into mail.once (mailbox, seq, key, item) select $1, $2, * from unnest($3::text[], $4::bigint[])",
-			box, seq, r.onceKeys, r.onceItems)
-	}
-	if len(r.keyKeys) > 0 {
-		b.Queue(`
-			insert into mail.thread_key (mailbox, key, item, thread, received, people)
-			select $1, key, item, thread, received, people::bigint[]
-			from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::text[]) as u (key, item, thread, received, people)
-			on conflict do nothing`,
-			box, r.keyKeys, r.keyItems, r.keyThreads, r.keyReceived, r.keyPeople)
-	}
+			from unnest($6::bigint[], $16::bigint[], $17::bigint[], $18::timestamptz[], $19::bigint[], $20::int[], $21::text[], $22::text[])
+				as u (item, folder, uid, received, size, flags, keywords, props)),
+		once as (
+			insert into mail.once (mailbox, seq, key, item) select $1, $2, * from unnest($23::text[], $24::bigint[]))
+		insert into mail.thread_key (mailbox, key, item, thread, received, people)
+		select $1, key, item, thread, received, people::bigint[]
+		from unnest($25::bigint[], $26::bigint[], $27::bigint[], $28::timestamptz[], $29::text[]) as u (key, item, thread, received, people)
+		on conflict do nothing`,
+		int64(p.box), int64(p.c.seq), hashes, sizes, datas,
+		r.items, r.threads, r.blobSizes, r.sent, r.blobs, r.prefixes, r.summaries, r.subjects, r.peoples, r.previews,
+		r.folders, r.uids, r.received, r.sizes, r.flags, r.keywords, r.props,
+		r.onceKeys, r.onceItems,
+		r.keyKeys, r.keyItems, r.keyThreads, r.keyReceived, r.keyPeople)
+	return nil
 }
 
-// queueContents inserts the small contents and locks all of them. Sorted, so
-// that two transactions with the same contents wait for each other in order.
-func queueContents(b *pgx.Batch, list []content0) {
-	if len(list) == 0 {
-		return
-	}
+// errContentGone: the collector took an uploaded content before it was referred to.
+var errContentGone = fault.New(fault.Unavailable, "the content was given up, send it again")
+
+// contents gives what is not in the database yet, each once and sorted, so that
+// two transactions with the same contents wait for each other in order.
+func (p *adder) contents(list []content0) (hashes [][]byte, sizes []int64, datas [][]byte, err error) {
+	hashes, datas, sizes = [][]byte{}, [][]byte{}, []int64{}
 	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(x, y content0) int {
-		if c := bytes.Compare(x.hash, y.hash); c != 0 || (x.chunk == nil) == (y.chunk == nil) {
-			return c
+	slices.SortFunc(list, func(x, y content0) int { return bytes.Compare(x.hash, y.hash) })
+	for i, c := range list {
+		switch {
+		case p.locked[[32]byte(c.hash)]:
+		case c.chunk == nil:
+			return nil, nil, nil, errContentGone
+		case i > 0 && bytes.Equal(c.hash, list[i-1].hash):
+		default:
+			hashes, sizes, datas = append(hashes, c.hash), append(sizes, c.size), append(datas, c.chunk)
 		}
-		if x.chunk != nil {
-			return -1 // the one with content is kept
-		}
-		return 1
-	})
-	list = slices.CompactFunc(list, func(x, y content0) bool { return bytes.Equal(x.hash, y.hash) })
-	hashes, datas, others := [][]byte{}, [][]byte{}, [][]byte{}
-	sizes := []int64{}
-	for _, c := range list {
-		if c.chunk == nil {
-			others = append(others, c.hash)
-			continue
-		}
-		hashes, sizes, datas = append(hashes, c.hash), append(sizes, c.size), append(datas, c.chunk)
 	}
-	b.Queue("select mail.put_blobs($1, $2, $3, $4)", hashes, sizes, datas, others)
+	return hashes, sizes, datas, nil
 }

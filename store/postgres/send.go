@@ -67,15 +67,7 @@ func (s *Store) Send(ctx context.Context, as directory.Principal, box store.Mail
 	if o.Blob.Small != nil {
 		content.chunk = pack(o.Blob.Small)
 	}
-	for try := 0; ; try++ {
-		sent, err = s.sendOnce(ctx, h, box, &o, batch, content)
-		if !contentGone(err) || try == 3 {
-			break
-		}
-		if content.chunk == nil {
-			return store.Sent{}, fault.From(fault.Unavailable, err, "the content was given up, send it again")
-		}
-	}
+	sent, err = s.sendOnce(ctx, h, box, &o, batch, content)
 	if err != nil {
 		return store.Sent{}, err
 	}
@@ -101,9 +93,8 @@ func (s *Store) sendOnce(ctx context.Context, h *home, box store.MailboxID, o *s
 			queueItems(b, box, []store.ItemID{o.Source, o.Remove}, &touched)
 			p = newAdder(box, batch)
 			p.bytes = 0 // counted below
-			if len(batch) > 0 {
-				p.first(b)
-			}
+			p.extra = []content0{content}
+			p.first(b)
 		},
 		run: func(ctx context.Context, c *change) error {
 			sent = store.Sent{}
@@ -132,7 +123,9 @@ func (s *Store) sendOnce(ctx context.Context, h *home, box store.MailboxID, o *s
 				once = int64(a.res.Entry.Item)
 				sent.Saved = &a.res
 			}
-			p.write([]content0{content})
+			if err := p.write(); err != nil {
+				return err
+			}
 			notBefore := o.NotBefore
 			if notBefore.IsZero() {
 				notBefore = minTime

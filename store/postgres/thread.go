@@ -101,52 +101,47 @@ type subjectRow struct {
 	people   []int64
 }
 
-// queueThreads adds the look-ups of all keys to a batch.
-func (t *threads) queue(b *pgx.Batch, box store.MailboxID, all []*threadKeys) {
-	var wanted, subjects []int64
+// wanted gives what must be looked up for messages: identifiers, subjects.
+func (t *threads) wanted(all []*threadKeys) (byID, subjects []int64) {
+	t.byID, t.bySubject = make(map[int64]store.ThreadID), make(map[int64][]subjectRow)
+	byID = []int64{}
 	for _, k := range all {
 		if k.own != 0 {
-			wanted = append(wanted, k.own)
+			byID = append(byID, k.own)
 		}
-		wanted = append(wanted, k.refs...)
+		byID = append(byID, k.refs...)
 		if k.reply && k.subject != 0 && len(k.people) > 0 {
 			subjects = append(subjects, k.subject)
 		}
 	}
-	t.byID, t.bySubject = make(map[int64]store.ThreadID), make(map[int64][]subjectRow)
-	if len(wanted) > 0 {
-		b.Queue("select key, thread from mail.thread_key where mailbox = $1 and key = any($2) and item = 0", int64(box), wanted).
-			Query(func(rows pgx.Rows) error {
-				var key, thread int64
-				_, err := pgx.ForEachRow(rows, []any{&key, &thread}, func() error {
-					t.byID[key] = store.ThreadID(thread)
-					return nil
-				})
-				return err
-			})
+	slices.Sort(subjects)
+	return byID, slices.Compact(subjects)
+}
+
+// queueSubjects looks up the newest messages with these base subjects.
+func (t *threads) queueSubjects(b *pgx.Batch, box store.MailboxID, subjects []int64) {
+	if len(subjects) == 0 {
+		return
 	}
-	if len(subjects) > 0 {
-		slices.Sort(subjects)
-		subjects = slices.Compact(subjects)
-		b.Queue(`
-			select k.key, t.thread, t.received, t.people from unnest($2::bigint[]) as k (key)
-			cross join lateral (
-				select thread, received, people from mail.thread_key
-				where mailbox = $1 and key = k.key and item > 0 order by item desc limit $3) t`,
-			int64(box), subjects, subjectDepth).
-			Query(func(rows pgx.Rows) error {
-				defer rows.Close()
-				for rows.Next() {
-					var key int64
-					var r subjectRow
-					if err := rows.Scan(&key, &r.thread, &r.received, &r.people); err != nil {
-						return err
-					}
-					t.bySubject[key] = append(t.bySubject[key], r)
+	b.Queue(`
+		select k.key, t.thread, t.received, t.people from unnest($2::bigint[]) as k (key)
+		cross join lateral (
+			select thread, received, people from mail.thread_key
+			where mailbox = $1 and key = k.key and item > 0 order by item desc limit $3) t`,
+		int64(box), subjects, subjectDepth).
+		Query(func(rows pgx.Rows) error {
+			clear(t.bySubject)
+			defer rows.Close()
+			for rows.Next() {
+				var key int64
+				var r subjectRow
+				if err := rows.Scan(&key, &r.thread, &r.received, &r.people); err != nil {
+					return err
 				}
-				return rows.Err()
-			})
-	}
+				t.bySubject[key] = append(t.bySubject[key], r)
+			}
+			return rows.Err()
+		})
 }
 
 // find gives the message's thread, 0 for a new one.
