@@ -169,3 +169,21 @@ func TestUndeliverable(t *testing.T) {
 		}
 	}
 }
+
+// The header is found however the reader cuts its bytes.
+func TestReadHeaderInPieces(t *testing.T) {
+	long := "X: " + strings.Repeat("y", 10_000) + "\r\n"
+	for _, msg := range []string{"", "\r\n", "A: b\r\n\r\nbody: c\r\n", "A: b\n\nB: c\n", long + long + "\r\n" + long, "no header\r\nA: b\r\n\r\n"} {
+		whole, err := ReadHeader(strings.NewReader(msg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pieces, err := ReadHeader(iotest.OneByteReader(strings.NewReader(msg)))
+		if err != nil || pieces.End != whole.End || len(pieces.Fields) != len(whole.Fields) || !pieces.Ended || !whole.Ended {
+			t.Errorf("%.40q: whole %d fields to %d, in pieces %d to %d, %v", msg, len(whole.Fields), whole.End, len(pieces.Fields), pieces.End, err)
+		}
+	}
+	if h, _ := ReadHeader(strings.NewReader(strings.Repeat(long, 30))); h.Ended || h.End > MaxHeader {
+		t.Errorf("endless header: %d, %v", h.End, h.Ended)
+	}
+}

@@ -32,7 +32,7 @@ type Header struct {
 // ReadHeader reads the header at the beginning of r. A line that cannot belong
 // to a header ends it, as in most readers.
 func ReadHeader(r io.Reader) (Header, error) {
-	buf, err := io.ReadAll(io.LimitReader(r, MaxHeader))
+	buf, err := readHead(r)
 	if err != nil {
 		return Header{}, err
 	}
@@ -63,6 +63,26 @@ func ReadHeader(r io.Reader) (Header, error) {
 		}
 		h.End += int64(len(line))
 		rest = after
+	}
+}
+
+// readHead reads to the empty line after a header, and some bytes more.
+func readHead(r io.Reader) ([]byte, error) {
+	buf := make([]byte, 0, 2<<10)
+	for {
+		from := max(0, len(buf)-3)
+		n, err := r.Read(buf[len(buf):min(cap(buf), MaxHeader)])
+		buf = buf[:len(buf)+n]
+		fresh := buf[from:]
+		switch {
+		case bytes.Contains(fresh, []byte("\r\n\r\n")), bytes.Contains(fresh, []byte("\n\n")),
+			len(buf) == MaxHeader, err == io.EOF:
+			return buf, nil
+		case err != nil:
+			return nil, err
+		case len(buf) == cap(buf):
+			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		}
 	}
 }
 

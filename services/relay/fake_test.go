@@ -162,6 +162,9 @@ func (s *hopSession) Data(r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if bytes.Contains(m, []byte("SLOW")) {
+		time.Sleep(300 * time.Millisecond)
+	}
 	if bytes.Contains(m, []byte("DROP")) {
 		s.c.Conn().Close()
 		return nil

@@ -194,12 +194,12 @@ func (r *Relay) Wake() {
 // Run empties the queue until ctx ends, and returns when its workers have
 // ended. What they leave is due again when its lease has run out.
 func (r *Relay) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	// A message under way is finished rather than broken off: its last reply
 	// decides whether it is sent again.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait() // before stop
 	context.AfterFunc(ctx, func() { time.AfterFunc(grace, stop) })
 	wg.Go(func() { r.keepHouse(ctx) })
 	slots := make(chan struct{}, r.o.Workers)

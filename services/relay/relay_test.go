@@ -494,3 +494,22 @@ func TestDatabaseKilled(t *testing.T) {
 		t.Errorf("alice has %d, carol %d of %d", a, c, n)
 	}
 }
+
+// At the end a message under way is finished and noted as sent.
+func TestEnd(t *testing.T) {
+	h := newHop(t, nil)
+	l := newLab(t, routes(h))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	l.submit(envelope.Submission{Envelope: envelope.Envelope{ID: "1"}, To: []string{"x@out.example"}}, "SLOW\r\n")
+	l.until("work has begun", func() bool { e := l.entries(); return len(e) == 1 && e[0].To[0].Active })
+	time.Sleep(50 * time.Millisecond)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if len(h.messages()) != 1 || !l.empty() {
+		t.Errorf("sent %d, queue %+v", len(h.messages()), l.entries())
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
@@ -67,6 +68,8 @@ func readError(err error) *gosmtp.SMTPError {
 	return smtpguard.Reply(err)
 }
 
+var buffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+
 // take reads, checks and hands over; the result is for the log and the client.
 func (s *session) take(tx *transaction, r io.Reader, spool *envelope.Spool) (result string, err error) {
 	ctx := s.conn.Context()
@@ -77,8 +80,9 @@ func (s *session) take(tx *transaction, r io.Reader, spool *envelope.Spool) (res
 			return "", err
 		}
 	}
-	buf := make([]byte, 16<<10)
-	if _, err := io.CopyBuffer(struct{ io.Writer }{spool}, r, buf); err != nil {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{spool}, r, *buf); err != nil {
 		return "", err
 	}
 	h, err := envelope.ReadHeader(spool.Reader())

@@ -23,6 +23,8 @@ import (
 	"waypost/internal/fault"
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
 // world is a directory, mailboxes and a queue in memory. The local part of an
 // address says how it behaves: "full" is over quota, "away" is unavailable,
 // "gone" is refused at delivery, "brokendir" fails to resolve.
@@ -177,7 +179,7 @@ func open(t testing.TB, change func(*Options)) (*world, map[string]string) {
 	o := Options{
 		Hostname: "mx.example.test", Domain: "example.test", Postmaster: "boss@example.test", LoopbackPeers: true,
 		TLS:    &tls.Config{Certificates: []tls.Certificate{certificate(t)}},
-		Tarpit: time.Millisecond, MaxSize: 1 << 20, Log: slog.New(slog.DiscardHandler), Spool: t.TempDir(),
+		Tarpit: time.Millisecond, MaxSize: 1 << 20, Log: quiet, Spool: t.TempDir(),
 	}
 	if change != nil {
 		change(&o)
