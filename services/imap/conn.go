@@ -48,8 +48,11 @@ type conn struct {
 	view    *view // the selected folder; nil unless selected
 	watcher store.Watcher
 	saved   savedResult // SEARCHRES
-	idling  bool
-	poked   atomic.Bool // interrupt was called
+	dirty   bool        // the watcher has woken and the store was not asked yet
+
+	refreshed time.Time // when it was asked last
+	idling    bool
+	poked     atomic.Bool // interrupt was called
 
 	// of the present command
 	tag, cmd string

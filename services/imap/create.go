@@ -48,6 +48,6 @@ func (c *conn) create(ctx context.Context) error {
 		}
 		return err
 	}
-	c.okCode = "MAILBOXID (" + folderID(f.ID) + ")"
+	c.okCode = "MAILBOXID (" + f.ID.String() + ")"
 	return nil
 }

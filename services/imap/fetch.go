@@ -286,11 +286,11 @@ func (c *conn) fetchRows(ctx context.Context, q *fetchRequest, page []int) (miss
 		}
 		if q.needs&needContent != 0 {
 			f.content, err = c.server.mail.Content(ctx, c.who, c.box, f.row.item)
-			if fault.Of(err) == fault.NotFound && err != nil {
-				missing = true
-				continue
-			}
 			if err != nil {
+				if fault.Of(err) == fault.NotFound {
+					missing = true
+					continue
+				}
 				return missing, err
 			}
 		}
@@ -390,13 +390,13 @@ func (c *conn) writeFetchItem(it *fetchItem, f *fetched) error {
 		e.Byte(')')
 	case fetchEmailID:
 		e.Raw("EMAILID ")
-		writeID(e, emailID(f.row.item))
+		writeID(e, f.row.item.String())
 	case fetchThreadID:
 		e.Raw("THREADID ")
 		if f.msg.Thread == 0 {
 			e.NIL()
 		} else {
-			writeID(e, threadID(f.msg.Thread))
+			writeID(e, f.msg.Thread.String())
 		}
 	case fetchEnvelope:
 		e.Raw("ENVELOPE ")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"time"
 
 	"waypost/internal/fault"
 	"waypost/store"
@@ -194,6 +195,11 @@ func (v *view) reload(ctx context.Context, c *conn) error {
 	return nil
 }
 
+// refreshPause is how often a connection asks the store for news that it was
+// woken for, at most. A client's own changes wake it too: without the pause each
+// STORE would be followed by a question about itself.
+const refreshPause = 100 * time.Millisecond
+
 // update tells the client what changed in the selected folder, as far as the
 // command that ends allows it.
 func (c *conn) update(ctx context.Context) error {
@@ -201,7 +207,8 @@ func (c *conn) update(ctx context.Context) error {
 		return nil
 	}
 	cmd := commands[c.cmd]
-	if !cmd.fresh && !c.woken() {
+	c.dirty = c.woken() || c.dirty
+	if !cmd.fresh && (!c.dirty || time.Since(c.refreshed) < refreshPause) {
 		if !cmd.quiet && c.view.goneN > 0 {
 			c.tellGone()
 		}
@@ -223,6 +230,7 @@ func (c *conn) woken() bool {
 // refresh follows the store and writes what is new as untagged responses.
 func (c *conn) refresh(ctx context.Context, mayExpunge bool) error {
 	c.woken() // what woke us until here is covered by what is read now
+	c.dirty, c.refreshed = false, time.Now()
 	v := c.view
 	validity := v.folder.UIDValidity
 	err := v.follow(ctx, c)
@@ -236,6 +244,7 @@ func (c *conn) refresh(ctx context.Context, mayExpunge bool) error {
 		return nil
 	}
 	if err != nil {
+		c.dirty = true
 		return err
 	}
 	c.tellNews(mayExpunge)

@@ -262,11 +262,11 @@ func init() { // NOT and OR read keys themselves: a literal would refer to itsel
 		"UID":    func(p *searchParser) searchKey { return p.set(true) },
 		"MODSEQ": (*searchParser).modSeq,
 		"EMAILID": func(p *searchParser) searchKey { // RFC 8474 section 5.3
-			id := store.ItemID(parseObjectID('M', p.d.AString()))
+			id, _ := store.ParseItemID(p.d.AString()) // 0, which nothing has, for what is no id
 			return onRow(func(r *row) bool { return r.item == id })
 		},
 		"THREADID": func(p *searchParser) searchKey {
-			id := store.ThreadID(parseObjectID('T', p.d.AString()))
+			id, _ := store.ParseThreadID(p.d.AString())
 			return leaf(levelMessage, func(s *searched) verdict {
 				if s.msg == nil {
 					return unknown

@@ -81,7 +81,7 @@ func (c *conn) tellFolder() {
 	e.Raw("] Predicted next UID\r\n* OK [HIGHESTMODSEQ ") // RFC 7162 section 3.1.2.1
 	e.Number(uint64(max(v.highest, 1)))
 	e.Raw("] Highest\r\n* OK [MAILBOXID (") // RFC 8474 section 4.2
-	e.Raw(folderID(v.folder.ID))
+	e.Raw(v.folder.ID.String())
 	e.Raw(")] Ok\r\n")
 	if c.rev2 {
 		e.Raw("* LIST () \"" + delimiter + "\" ")

@@ -43,6 +43,9 @@ func (e *fatalError) Error() string { return e.err.Error() }
 func (e *fatalError) Unwrap() error { return e.err }
 
 func isFatal(err error) bool {
+	if err == nil {
+		return false
+	}
 	var f *fatalError
 	return errors.As(err, &f)
 }
@@ -70,14 +73,15 @@ var codes = map[fault.Kind]string{
 
 // replyFor turns what a command returned into its tagged reply.
 func replyFor(err error) reply {
+	if err == nil {
+		return reply{}
+	}
 	var (
 		r      *reply
 		syntax *imapwire.SyntaxError
 		tooBig *imapwire.TooBigError
 	)
 	switch {
-	case err == nil:
-		return reply{}
 	case errors.As(err, &r):
 		return *r
 	case errors.As(err, &syntax):

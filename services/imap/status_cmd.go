@@ -95,7 +95,7 @@ func (c *conn) tellStatus(n *node, items statusItems) {
 		c.e.Raw(row.name)
 		c.e.SP()
 		if row.value == nil {
-			writeID(c.e, folderID(n.ID))
+			writeID(c.e, n.ID.String())
 			continue
 		}
 		c.e.Number(row.value(c, n))

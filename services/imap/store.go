@@ -140,11 +140,11 @@ func (c *conn) changeFlags(ctx context.Context, change store.FlagChange, page []
 		// after FLAGS.SILENT (RFC 9051 section 6.4.6).
 		others := k < len(res.Was) && res.Was[k] != v.rows[i].changed
 		changed := v.learn(i, e)
+		if len(v.words.names) > v.told {
+			c.tellKeywords()
+		}
 		switch {
 		case !silent || others:
-			if len(v.words.names) > v.told {
-				c.tellKeywords()
-			}
 			c.tellFlags(i, uid)
 		case c.condstore && changed:
 			// RFC 7162 section 3.1.3: the new mod-sequence even when silent
