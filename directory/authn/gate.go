@@ -62,6 +62,7 @@ type Gate struct {
 	proofs   map[mac]*proof
 	byProof  *list.List // of *proof, newest first
 	refused  map[mac]time.Time
+	changes  int64 // of accounts heard; a refusal from before one is not remembered
 	flights  map[mac]*flight
 	keys     map[string]ed25519.PublicKey
 	keysAt   time.Time
@@ -194,6 +195,7 @@ func (g *Gate) hear(changes []directory.Change) {
 		}
 		if c.Epoch != 0 || c.Gone {
 			clear(g.refused) // what was wrong may be right now
+			g.changes++
 		}
 		s := g.accounts[c.ID]
 		switch {

@@ -159,6 +159,25 @@ func TestGateRemembersAWrongPasswordForAWhile(t *testing.T) {
 	}
 }
 
+// TestGateRefusalOvertaken: a refusal from before a change is not remembered
+// after it.
+func TestGateRefusalOvertaken(t *testing.T) {
+	s := newSource(t)
+	g := startGate(t, s, GateOptions{})
+	s.signIn = func(ctx context.Context, c directory.Credentials) (directory.Session, error) {
+		s.epoch(400) // the news of the account overtake the answer
+		return directory.Session{}, errWrong
+	}
+	_, err := g.SignIn(t.Context(), ann("secret"))
+	wantKind(t, "SignIn", err, fault.Unauthenticated)
+	s.mu.Lock()
+	s.signIn = nil
+	s.mu.Unlock()
+	if _, err := g.SignIn(t.Context(), ann("secret")); err != nil {
+		t.Errorf("SignIn again: %v", err)
+	}
+}
+
 func TestGateIsBounded(t *testing.T) {
 	s := newSource(t)
 	s.signIn = func(_ context.Context, c directory.Credentials) (directory.Session, error) {

@@ -85,8 +85,9 @@ func (g *Gate) SignIn(ctx context.Context, c directory.Credentials) (directory.P
 			f = &flight{done: make(chan struct{})}
 			g.flights[key] = f
 			g.asking++
+			at := g.changes
 			g.mu.Unlock()
-			g.ask(ctx, key, f, c)
+			g.ask(ctx, key, at, f, c)
 			return f.who, f.err
 		}
 		g.mu.Unlock()
@@ -102,8 +103,9 @@ func (g *Gate) SignIn(ctx context.Context, c directory.Credentials) (directory.P
 	}
 }
 
-// ask signs in at the directory and remembers the outcome.
-func (g *Gate) ask(ctx context.Context, key mac, f *flight, c directory.Credentials) {
+// ask signs in at the directory and remembers the outcome; at is how many
+// changes had been heard when it began.
+func (g *Gate) ask(ctx context.Context, key mac, at int64, f *flight, c directory.Credentials) {
 	defer close(f.done)
 	session, err := g.dir.SignIn(ctx, c)
 	g.mu.Lock()
@@ -112,7 +114,7 @@ func (g *Gate) ask(ctx context.Context, key mac, f *flight, c directory.Credenti
 		delete(g.flights, key)
 	}
 	if err != nil {
-		if fault.Of(err) == fault.Unauthenticated {
+		if fault.Of(err) == fault.Unauthenticated && at == g.changes {
 			g.refuse(key)
 		}
 		g.mu.Unlock()
