@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"net"
 	"strconv"
+	"strings"
 
+	"waypost/services/delivery"
 	"waypost/services/relay"
 	relaypg "waypost/services/relay/postgres"
+	"waypost/services/smtp"
 )
 
 // openQueue opens the queue and runs the relay that empties it.
@@ -50,7 +53,22 @@ func resolver(addr string) relay.Resolver {
 	}}
 }
 
-func (p *Program) move() error { return nil }
+// move runs the mover: what mailboxes send goes to mailboxes here, or to the
+// transport, near or far.
+func (p *Program) move() error {
+	var transport delivery.Transport = p.queue
+	if p.queue == nil {
+		servers := strings.Fields(p.Config.Links.Relay)
+		conf, err := p.linkClient("smtp", servers...)
+		if err != nil {
+			return err
+		}
+		transport = &smtp.PeerClient{Hostname: p.Config.SMTP.Hostname, Servers: servers, TLS: conf}
+	}
+	m := delivery.NewMover(p.mail, p.dir, p.deliver, transport, delivery.MoverOptions{Hostname: p.Config.SMTP.Hostname, Log: p.Log})
+	p.part("mover", m.Run)
+	return nil
+}
 
 // relayDoor is the inner door's address; in one process nobody knocks there.
 func (p *Program) relayDoor() string {
