@@ -3,7 +3,6 @@ package imap
 import (
 	"bytes"
 	"context"
-	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -22,7 +21,7 @@ type script struct {
 func (s *script) Read(p []byte) (int, error)  { return s.in.Read(p) }
 func (s *script) Write(p []byte) (int, error) { return s.out.Write(p) }
 func (s *script) Close() error                { return nil }
-func (s *script) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+func (s *script) LocalAddr() net.Addr         { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
 func (s *script) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 func (s *script) SetDeadline(time.Time) error      { return nil }
@@ -91,5 +90,3 @@ func FuzzSession(f *testing.F) {
 		}
 	})
 }
-
-var _ io.Reader = (*script)(nil)

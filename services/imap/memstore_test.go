@@ -22,12 +22,11 @@ import (
 // memStore is a mailbox store in memory, with the promises of store.Store that
 // this door relies on: numbers in order, positions, tombstones, floors, pages.
 type memStore struct {
-	mu     sync.Mutex
-	boxes  map[store.MailboxID]*memBox
-	calls  map[string]int
-	page   int                       // most rows a page gives out, to force paging; 0: as asked
-	fail   func(method string) error // faults on demand
-	blocks time.Duration
+	mu    sync.Mutex
+	boxes map[store.MailboxID]*memBox
+	calls map[string]int
+	page  int                       // most rows a page gives out, to force paging; 0: as asked
+	fail  func(method string) error // faults on demand
 }
 
 type memBox struct {

@@ -71,7 +71,6 @@ func TestWithGoIMAPClient(t *testing.T) {
 		t.Errorf("select: %+v", sel)
 	}
 	text := &imap.FetchItemBodySection{Part: []int{1}, Peek: true}
-	bin := &imap.FetchItemBinarySection{Part: []int{2}, Peek: true}
 	whole := &imap.FetchItemBodySection{}
 	msgs, err := cl.Fetch(imap.SeqSetNum(1), &imap.FetchOptions{
 		Envelope: true, Flags: true, UID: true, InternalDate: true, RFC822Size: true, ModSeq: true,
@@ -101,8 +100,6 @@ func TestWithGoIMAPClient(t *testing.T) {
 	if len(types) != 3 || types[2] != "application/pdf" {
 		t.Errorf("structure: %v", types)
 	}
-	_ = bin
-
 	sd, err := cl.UIDSearch(&imap.SearchCriteria{
 		Flag: []imap.Flag{imap.FlagFlagged, "Work"}, Header: []imap.SearchCriteriaHeaderField{{Key: "Subject", Value: "ONE"}},
 		Body: []string{"hello"}, Larger: 10, Not: []imap.SearchCriteria{{Flag: []imap.Flag{imap.FlagDeleted}}},

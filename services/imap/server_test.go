@@ -241,5 +241,3 @@ var seedMail = []string{
 }
 
 func TestConversations(t *testing.T) { wiretest.Run(t, "testdata/*.txt", peer) }
-
-var _ store.Watcher = (*memWatcher)(nil)

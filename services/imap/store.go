@@ -2,7 +2,6 @@ package imap
 
 import (
 	"context"
-	"math"
 	"slices"
 
 	"waypost/store"
@@ -163,6 +162,3 @@ func (c *conn) tellModSeq(i int) {
 	c.writeModSeq(r.changed)
 	c.e.Raw(")\r\n")
 }
-
-// maxSeq is above every change.
-const maxSeq = store.Seq(math.MaxInt64)
