@@ -2,6 +2,8 @@ package directorytest
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	"waypost/directory"
@@ -154,7 +156,7 @@ func testRights(t *testing.T, w World) {
 	} {
 		for _, c := range callers {
 			err := m.call(ctx, c.as)
-			allowed := contains(m.may, c.name)
+			allowed := slices.Contains(strings.Fields(m.may), c.name)
 			switch k := fault.Of(err); {
 			case allowed && err != nil:
 				t.Errorf("%s as %s: %v", m.method, c.name, err)
@@ -198,18 +200,4 @@ func testRights(t *testing.T, w World) {
 		t.Errorf("SetPassword of oneself: %v", err)
 	}
 	wantKind(t, "SetPassword with what was granted before", d.SetPassword(ctx, person, ann.ID, secret), fault.Unauthenticated)
-}
-
-func contains(words, word string) bool {
-	for len(words) > 0 {
-		i := 0
-		for i < len(words) && words[i] != ' ' {
-			i++
-		}
-		if words[:i] == word {
-			return true
-		}
-		words = words[min(i+1, len(words)):]
-	}
-	return false
 }
