@@ -17,6 +17,7 @@ import (
 // counter row: encoded, folded, compressed, hashed.
 type addition struct {
 	m        *store.NewMessage
+	system   bool   // added by the product itself, not by the owner
 	once     string // key in mail.once; "" for none
 	keywords []string
 	props    *string
@@ -126,6 +127,7 @@ func (s *Store) Add(ctx context.Context, as directory.Principal, box store.Mailb
 	if err != nil {
 		return added, err
 	}
+	a.system = as.Is(directory.RoleSystem)
 	if err := ctx.Err(); err != nil {
 		return added, err
 	}

@@ -256,10 +256,6 @@ func (p *adder) decide() {
 			continue
 		}
 		f := p.folder(a.m)
-		if a.m.Limit > 0 && a.m.Limit != c.row.quota {
-			c.row.quota = a.m.Limit
-			c.quota = &a.m.Limit
-		}
 		item := store.ItemID(next)
 		next++
 		thread := p.threads.find(&a.keys, a.received)
@@ -292,7 +288,12 @@ func (p *adder) refuse(a *addition, used int64) error {
 	if f == nil {
 		return noFolder()
 	}
-	if limit := p.c.limit(a.m.Limit); limit > 0 && used+a.size > limit {
+	// Delivery asks the directory each time, so its 0 means the default; a door
+	// that does not know leaves it at what was said last.
+	if a.m.Limit > 0 || a.system {
+		p.c.setQuota(a.m.Limit)
+	}
+	if limit := p.c.limit(); limit > 0 && used+a.size > limit {
 		return overQuota()
 	}
 	if f.next == 1<<32-1 {

@@ -175,16 +175,21 @@ func (c *change) flush() {
 	}
 }
 
-// limit is the quota in bytes that counts, 0 for none: the caller's, else the
-// mailbox's own, else the default.
-func (c *change) limit(said int64) int64 {
-	switch {
-	case said > 0:
-		return said
-	case c.row.quota > 0:
+// limit is the quota in bytes that counts, 0 for none: the mailbox's own, else
+// the default.
+func (c *change) limit() int64 {
+	if c.row.quota > 0 {
 		return c.row.quota
 	}
 	return c.s.opts.Quota
+}
+
+// setQuota keeps what the directory says the mailbox's quota is.
+func (c *change) setQuota(bytes int64) {
+	if bytes != c.row.quota {
+		c.row.quota = bytes
+		c.quota = &bytes
+	}
 }
 
 func overQuota() error { return fault.New(fault.OverQuota, "the mailbox is full") }

@@ -165,6 +165,14 @@ func (c *content) chunk(part, last int64) ([]byte, error) {
 
 // read reads the chunks part to last, keeps them and gives the first.
 func (c *content) read(part, last int64) (first []byte, err error) {
+	err = reading(c.ctx, func() error {
+		first, err = c.readOnce(part, last)
+		return err
+	})
+	return first, err
+}
+
+func (c *content) readOnce(part, last int64) (first []byte, err error) {
 	rows, err := c.h.db.Query(c.ctx, "select part, size, data from mail.blob where hash = $1 and part between $2 and $3",
 		c.hash[:], part, last)
 	if err != nil {

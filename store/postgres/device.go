@@ -23,17 +23,21 @@ func (s *Store) Devices(ctx context.Context, as directory.Principal, box store.M
 	if err != nil {
 		return nil, err
 	}
-	rows, err := h.db.Query(ctx, "select data from mail.device where mailbox = $1 order by id", int64(box))
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d store.Device, err error) {
-		var data []byte
-		if err := row.Scan(&data); err != nil {
-			return d, err
+	err = reading(ctx, func() error {
+		rows, err := h.db.Query(ctx, "select data from mail.device where mailbox = $1 order by id", int64(box))
+		if err != nil {
+			return err
 		}
-		return d, json.Unmarshal(data, &d)
+		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (d store.Device, err error) {
+			var data []byte
+			if err := row.Scan(&data); err != nil {
+				return d, err
+			}
+			return d, json.Unmarshal(data, &d)
+		})
+		return err
 	})
+	return list, err
 }
 
 // Device gives a device; NotFound if it is new.
@@ -52,7 +56,9 @@ func (s *Store) Device(ctx context.Context, as directory.Principal, box store.Ma
 
 func readDevice(ctx context.Context, h *home, box store.MailboxID, id string, d *store.Device) (version int64, err error) {
 	var data []byte
-	err = h.db.QueryRow(ctx, "select version, data from mail.device where mailbox = $1 and id = $2", int64(box), clean(id)).Scan(&version, &data)
+	err = reading(ctx, func() error {
+		return h.db.QueryRow(ctx, "select version, data from mail.device where mailbox = $1 and id = $2", int64(box), clean(id)).Scan(&version, &data)
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, nil
 	}

@@ -113,11 +113,13 @@ func (s *Store) list(ctx context.Context, as directory.Principal, box store.Mail
 	if err != nil {
 		return nil, err
 	}
-	rows, err := h.db.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	err = entries(rows, &list, room)
+	err = reading(ctx, func() error {
+		rows, err := h.db.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		return entries(rows, &list, room)
+	})
 	return list, err
 }
 
@@ -174,8 +176,10 @@ func (s *Store) CountSince(ctx context.Context, as directory.Principal, box stor
 		f, err := s.Folder(ctx, as, box, folder)
 		return f.Total, err
 	}
-	err = h.db.QueryRow(ctx, "select count(*) from mail.entry where mailbox = $1 and folder = $2 and received >= $3",
-		int64(box), int64(folder), from(cutoff)).Scan(&n)
+	err = reading(ctx, func() error {
+		return h.db.QueryRow(ctx, "select count(*) from mail.entry where mailbox = $1 and folder = $2 and received >= $3",
+			int64(box), int64(folder), from(cutoff)).Scan(&n)
+	})
 	return n, err
 }
 

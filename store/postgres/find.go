@@ -68,16 +68,20 @@ func (s *Store) FindMessages(ctx context.Context, as directory.Principal, box st
 	body := " from mail.entry e " + join + " where " + strings.Join(where, " and ")
 	limit := page(q.Limit)
 	paged := " order by e.received desc, e.item desc limit " + fmt.Sprint(limit) + " offset " + fmt.Sprint(max(q.Offset, 0))
-	err = h.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
-		list, total = nil, 0
-		b := &pgx.Batch{}
-		b.Queue("select count(*)"+body, args...).QueryRow(func(row pgx.Row) error { return row.Scan(&total) })
-		b.Queue("select "+entryCols+body+paged, args...).
-			Query(func(rows pgx.Rows) error { return entries(rows, &list, limit) })
-		return tx.SendBatchAndCommit(ctx, b)
-	})
+	err = reading(ctx, func() error { return s.find(ctx, h, body, paged, args, limit, &list, &total) })
 	if err != nil {
 		return nil, 0, err
 	}
 	return list, total, nil
+}
+
+func (s *Store) find(ctx context.Context, h *home, body, paged string, args []any, limit int, list *[]store.Entry, total *int) error {
+	return h.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		*list, *total = nil, 0
+		b := &pgx.Batch{}
+		b.Queue("select count(*)"+body, args...).QueryRow(func(row pgx.Row) error { return row.Scan(total) })
+		b.Queue("select "+entryCols+body+paged, args...).
+			Query(func(rows pgx.Rows) error { return entries(rows, list, limit) })
+		return tx.SendBatchAndCommit(ctx, b)
+	})
 }

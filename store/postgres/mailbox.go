@@ -25,8 +25,10 @@ func (s *Store) Mailbox(ctx context.Context, as directory.Principal, box store.M
 		return m, err
 	}
 	for {
-		err = h.db.QueryRow(ctx, "select "+mailboxCols+" from mail.mailbox where id = $1", int64(box)).
-			Scan(&m.ID, &m.Seq, &m.Hierarchy, &m.Used, &m.Items, &m.Quota, &m.Recoverable, &m.Created)
+		err = reading(ctx, func() error {
+			return h.db.QueryRow(ctx, "select "+mailboxCols+" from mail.mailbox where id = $1", int64(box)).
+				Scan(&m.ID, &m.Seq, &m.Hierarchy, &m.Used, &m.Items, &m.Quota, &m.Recoverable, &m.Created)
+		})
 		if !errors.Is(err, pgx.ErrNoRows) {
 			break
 		}
@@ -91,9 +93,10 @@ func (s *Store) ensure(ctx context.Context, h *home, box store.MailboxID) (made 
 	return made, err
 }
 
-// retryMade runs fn again when it found nothing because the mailbox was not
-// made yet.
-func (s *Store) retryMade(ctx context.Context, h *home, box store.MailboxID, fn func() error) error {
+// retryMade runs a read, and again when it found nothing because the mailbox
+// was not made yet.
+func (s *Store) retryMade(ctx context.Context, h *home, box store.MailboxID, read func() error) error {
+	fn := func() error { return reading(ctx, read) }
 	err := fn()
 	if fault.Of(err) != fault.NotFound {
 		return err
@@ -117,7 +120,9 @@ func (s *Store) Settings(ctx context.Context, as directory.Principal, box store.
 
 func readSettings(ctx context.Context, h *home, box store.MailboxID, set *store.Settings) (version int64, err error) {
 	var data []byte
-	err = h.db.QueryRow(ctx, "select version, data from mail.settings where mailbox = $1", int64(box)).Scan(&version, &data)
+	err = reading(ctx, func() error {
+		return h.db.QueryRow(ctx, "select version, data from mail.settings where mailbox = $1", int64(box)).Scan(&version, &data)
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, nil
 	}

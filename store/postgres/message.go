@@ -118,11 +118,13 @@ func (s *Store) Messages(ctx context.Context, as directory.Principal, box store.
 }
 
 func (s *Store) readMessages(ctx context.Context, h *home, box store.MailboxID, items []int64, fn func(*message)) error {
-	rows, err := h.db.Query(ctx, "select "+messageCols+" from mail.message where mailbox = $1 and item = any($2)", int64(box), items)
-	if err != nil {
-		return err
-	}
-	return s.collectMessages(rows, box, fn)
+	return reading(ctx, func() error {
+		rows, err := h.db.Query(ctx, "select "+messageCols+" from mail.message where mailbox = $1 and item = any($2)", int64(box), items)
+		if err != nil {
+			return err
+		}
+		return s.collectMessages(rows, box, fn)
+	})
 }
 
 func (s *Store) collectMessages(rows pgx.Rows, box store.MailboxID, fn func(*message)) error {

@@ -92,7 +92,7 @@ func (s *Store) Copy(ctx context.Context, as directory.Principal, box store.Mail
 				d.enter(e)
 				placed[e.Item] = store.Placed{Item: e.Item, UID: e.UID, To: id, ToUID: uid, Was: e.Changed}
 			}
-			if limit := c.limit(0); limit > 0 && c.row.used+c.used > limit {
+			if limit := c.limit(); limit > 0 && c.row.used+c.used > limit {
 				return overQuota()
 			}
 			// The sources' messages keep the collector off the contents.
@@ -294,15 +294,19 @@ func (s *Store) Recoverables(ctx context.Context, as directory.Principal, box st
 	if err != nil {
 		return nil, err
 	}
-	rows, err := h.db.Query(ctx, "select item, folder, size, received, gone from mail.recoverable where mailbox = $1 and item > $2 order by item limit $3",
-		int64(box), int64(after), page(limit))
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r store.Recoverable, err error) {
-		err = row.Scan(&r.Item, &r.Folder, &r.Size, &r.Received, &r.Gone)
-		return r, err
+	err = reading(ctx, func() error {
+		rows, err := h.db.Query(ctx, "select item, folder, size, received, gone from mail.recoverable where mailbox = $1 and item > $2 order by item limit $3",
+			int64(box), int64(after), page(limit))
+		if err != nil {
+			return err
+		}
+		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r store.Recoverable, err error) {
+			err = row.Scan(&r.Item, &r.Folder, &r.Size, &r.Received, &r.Gone)
+			return r, err
+		})
+		return err
 	})
+	return list, err
 }
 
 // Restore brings recoverable items back into a folder (0: where they were, or
@@ -363,7 +367,7 @@ func (s *Store) Restore(ctx context.Context, as directory.Principal, box store.M
 		if len(back) == 0 {
 			return errNothing
 		}
-		if limit := c.limit(0); limit > 0 && c.row.used+c.used > limit {
+		if limit := c.limit(); limit > 0 && c.row.used+c.used > limit {
 			return overQuota()
 		}
 		c.last.Queue(`

@@ -266,3 +266,16 @@ func ids[T ~int64](list []T) []int64 {
 	}
 	return all
 }
+
+// reading runs a read, and again when its connection turned out to be lost:
+// after the server restarted, every idle connection of the pool is.
+func reading(ctx context.Context, read func() error) error {
+	start := time.Now()
+	for n := 0; ; n++ {
+		err := read()
+		if err == nil || n == 3 || ctx.Err() != nil || fault.Of(err) != fault.Unavailable || time.Since(start) > 5*time.Second {
+			return err
+		}
+		time.Sleep(time.Duration(n) * 20 * time.Millisecond)
+	}
+}

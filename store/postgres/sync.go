@@ -28,8 +28,10 @@ func (s *Store) SyncState(ctx context.Context, as directory.Principal, box store
 	if err := checkScope(client, scope); err != nil {
 		return st, err
 	}
-	err = h.db.QueryRow(ctx, "select generation, data, previous from mail.sync_state where mailbox = $1 and client = $2 and scope = $3",
-		int64(box), client, scope).Scan(&st.Generation, &st.Data, &st.Previous)
+	err = reading(ctx, func() error {
+		return h.db.QueryRow(ctx, "select generation, data, previous from mail.sync_state where mailbox = $1 and client = $2 and scope = $3",
+			int64(box), client, scope).Scan(&st.Generation, &st.Data, &st.Previous)
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return store.SyncState{}, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"waypost/directory"
 	"waypost/internal/fault"
 	"waypost/store"
 )
@@ -89,6 +90,7 @@ func addCombined(t *testing.T, b *suite) {
 		if i%5 == 0 {
 			m.Folder = 4711
 		}
+		m.Limit = Quota
 		if i%9 == 1 {
 			m.Limit = 10 // full
 		}
@@ -364,5 +366,14 @@ func quota(t *testing.T, b *suite) {
 	b.must(err)
 	b.add(m) // deleting made room
 	b.wantFault(b.Store.Restore(t.Context(), b.me(), b.box, items, 0), fault.OverQuota)
+	b.check()
+	// The directory took the limit away: delivery says so.
+	delivery := directory.System("delivery")
+	delivery.Mailbox, delivery.HomeMDB = b.box, "default"
+	_, err = b.Store.Add(t.Context(), delivery, b.box, m)
+	b.must(err)
+	if mb, err = b.Store.Mailbox(t.Context(), b.me(), b.box); err != nil || mb.Quota != Quota {
+		t.Errorf("mailbox %+v, %v", mb, err)
+	}
 	b.check()
 }
