@@ -2,6 +2,7 @@ package eas
 
 import (
 	"context"
+	"slices"
 
 	"waypost/internal/fault"
 	"waypost/services/eas/wbxml"
@@ -152,17 +153,31 @@ func (s *Server) moveGroup(ctx context.Context, r *request, src, dst store.Folde
 		if err != nil {
 			return err
 		}
-		there := map[store.ItemID]bool{}
+		there := map[store.ItemID]store.Seq{}
 		for _, e := range entries {
-			there[e.Item] = e.Folder == dst
+			if e.Folder == dst {
+				there[e.Item] = e.Entered
+			}
 		}
 		for _, m := range group {
 			if _, ok := moved[m.item]; !ok {
 				m.status = moveBadSource
-				if there[m.item] {
-					m.status = moveOK // the answer to the first try was lost
+				if there[m.item] != 0 {
+					m.status = moveOK // the answer to the first try was lost, or another moved it
 				}
 			}
+		}
+		if err := s.noteThere(ctx, r, dst, there); err != nil {
+			return err
+		}
+		var failed []store.ItemID
+		for _, m := range group {
+			if m.status == moveBadSource {
+				failed = append(failed, m.item)
+			}
+		}
+		if err := s.revokeMoves(ctx, r, src, dst, failed); err != nil {
+			return err
 		}
 	}
 	if len(moved) == 0 || res.Seq == 0 {
@@ -196,8 +211,52 @@ func (s *Server) noteMoves(ctx context.Context, r *request, src, dst store.Folde
 	})
 }
 
+// noteThere tells the destination's state that the phone knows of items that
+// had come there without it.
+func (s *Server) noteThere(ctx context.Context, r *request, dst store.FolderID, there map[store.ItemID]store.Seq) error {
+	if len(there) == 0 {
+		return nil
+	}
+	return s.noteEchoes(ctx, r, dst, func(*ledger) []echo {
+		var es []echo
+		for item, seq := range there {
+			es = append(es, echo{item: item, seq: seq, arrival: true, stale: true})
+		}
+		return es
+	})
+}
+
+// revokeMoves takes back what was noted of moves that the phone now hears have
+// failed: it was moved, the answer was lost, and meanwhile somebody else moved
+// the item on. The phone still has it where it was.
+func (s *Server) revokeMoves(ctx context.Context, r *request, src, dst store.FolderID, items []store.ItemID) error {
+	if len(items) == 0 {
+		return nil
+	}
+	drop := func(es []echo, ours func(echo) bool) []echo {
+		return slices.DeleteFunc(es, func(e echo) bool { return ours(e) && slices.Contains(items, e.item) })
+	}
+	for folder, ours := range map[store.FolderID]func(echo) bool{
+		src: func(e echo) bool { return e.left },
+		dst: func(e echo) bool { return e.arrival },
+	} {
+		err := s.noteEchoes(ctx, r, folder, func(l *ledger) []echo {
+			g := l.newest
+			g.moves, g.pendingMoves = drop(g.moves, ours), drop(g.pendingMoves, ours)
+			for i := range g.variants {
+				g.variants[i].echoes = drop(g.variants[i].echoes, ours)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // noteEchoes adds to the state of a collection, if the phone has one.
-func (s *Server) noteEchoes(ctx context.Context, r *request, folder store.FolderID, make func(*ledger) []echo) error {
+func (s *Server) noteEchoes(ctx context.Context, r *request, folder store.FolderID, list func(*ledger) []echo) error {
 	var err error
 	for range maxTries {
 		var st store.SyncState
@@ -209,7 +268,7 @@ func (s *Server) noteEchoes(ctx context.Context, r *request, folder store.Folder
 		if g == nil {
 			return nil
 		}
-		es := make(l)
+		es := list(l)
 		if len(g.variants) > 0 {
 			g.moves = mergeEchoes(g.moves, es)
 		}

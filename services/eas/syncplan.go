@@ -75,6 +75,9 @@ type planner struct {
 // holds tells whether the phone has the item, given when it entered the folder
 // and when it was received.
 func (v *view) holds(item store.ItemID, entered store.Seq, received time.Time) bool {
+	if v.arrived(item, entered) {
+		return true
+	}
 	if !v.started || after(entered, item, v.pos) || !v.inWindow(item, received) {
 		return false
 	}
@@ -276,8 +279,11 @@ func (p *planner) changes(ctx context.Context, pl *plan) (all bool, err error) {
 				}
 				pl.put(o, size)
 			}
-			if e.entry != nil && after(e.entry.Entered, e.item, since) {
-				v.resolve(e)
+			switch {
+			case e.entry != nil && after(e.entry.Entered, e.item, since):
+				v.resolve(e.item, e.entry.Entered)
+			case e.tomb != nil:
+				v.resolve(e.item, e.tomb.Left)
 			}
 			v.pos = store.Position{Seq: e.seq, Item: e.item + 1}
 		}
@@ -295,8 +301,9 @@ func (p *planner) changes(ctx context.Context, pl *plan) (all bool, err error) {
 func (p *planner) judge(v *view, since store.Position, e event) op {
 	if e.tomb != nil {
 		t := e.tomb
-		// A phone's own deletion, or an item that it never had.
-		if after(t.Entered, t.Item, since) || v.hasEcho(t.Item, t.Left) || !v.holds(t.Item, t.Entered, t.Received) {
+		// A phone's own deletion, an item that it never had, or one that it has
+		// itself brought back since.
+		if v.arrived(t.Item, math.MaxInt64) && !v.arrived(t.Item, t.Left) || after(t.Entered, t.Item, since) || v.hasEcho(t.Item, t.Left) || !v.holds(t.Item, t.Entered, t.Received) {
 			return op{}
 		}
 		return op{kind: opDelete, item: t.Item}
@@ -343,13 +350,11 @@ func (v *view) arrived(item store.ItemID, seq store.Seq) bool {
 	return came > went
 }
 
-// resolve forgets the arrival that an entry answers.
-func (v *view) resolve(e event) {
-	if e.entry == nil || len(v.echoes) == 0 {
-		return
-	}
+// resolve forgets the arrivals of an item up to seq: the state has come to
+// them by itself, or they are past.
+func (v *view) resolve(item store.ItemID, seq store.Seq) {
 	for i := range v.echoes {
-		if x := &v.echoes[i]; x.arrival && x.item == e.item && x.seq <= e.entry.Entered {
+		if x := &v.echoes[i]; x.arrival && x.item == item && x.seq <= seq {
 			x.arrival = false // pruned with the position
 		}
 	}
@@ -358,6 +363,11 @@ func (v *view) resolve(e event) {
 // prune drops the echoes that the position has passed. An arrival that was not
 // met stays until all changes were read.
 func (v *view) prune(caughtUp bool) {
+	for i := range v.echoes {
+		if e := &v.echoes[i]; e.arrival && !v.arrived(e.item, math.MaxInt64) {
+			e.arrival = false // it took the item away again
+		}
+	}
 	keep := v.echoes[:0]
 	for _, e := range v.echoes {
 		waits := !caughtUp || v.load != nil && e.seq <= v.load.upTo // the download may come to it
@@ -404,11 +414,7 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) error {
 			}
 			if kind != opNone {
 				pl.put(op{kind: kind, item: item}, deletionBytes)
-				for i := range v.echoes {
-					if v.echoes[i].item == item {
-						v.echoes[i].arrival = false
-					}
-				}
+				v.resolve(item, math.MaxInt64)
 			}
 		}
 		lost = lost[n:]
@@ -489,6 +495,9 @@ func (p *planner) moveCutoff(ctx context.Context, pl *plan) error {
 					return nil
 				}
 				pl.put(o, size)
+				if o.kind == opSoftDelete {
+					v.resolve(e.Item, e.Entered)
+				}
 			}
 			v.shift.after = e.Item
 		}
@@ -539,7 +548,7 @@ func (p *planner) download(ctx context.Context, pl *plan) error {
 					}
 					pl.put(op{kind: opChange, item: e.Item, entry: e}, changeBytes)
 				}
-				v.resolve(event{item: e.Item, entry: &e})
+				v.resolve(e.Item, e.Entered)
 			default:
 				size := p.size(m, &v.opts)
 				if !p.room(pl, size) {

@@ -29,7 +29,7 @@ import (
 
 const (
 	stateVersion = 1
-	maxVariants  = 4
+	maxVariants  = 8
 	maxEchoes    = 20_000
 	maxResults   = 400
 )
@@ -187,7 +187,8 @@ func (g *generation) add(v view) uint32 {
 	n := g.next
 	g.next++
 	if len(g.variants) >= maxVariants {
-		g.variants = slices.Delete(g.variants, 0, 1)
+		// The first answer and the latest are those that may have arrived.
+		g.variants = slices.Delete(g.variants, 1, 2)
 	}
 	g.variants = append(g.variants, variant{n, v})
 	return n
