@@ -23,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -99,9 +98,6 @@ type Options struct {
 	MinHeartbeat, MaxHeartbeat time.Duration
 	MaxFolders                 int // in one Ping or Sync; default 300
 	MaxHeld                    int // held requests of all phones; default 100,000
-	// Rejoin takes back a connection whose Ping was held without net/http (see
-	// Listener); nil holds every Ping in its request.
-	Rejoin func(net.Conn)
 	// ClientAddr tells whose request it is; default the connection's peer.
 	ClientAddr func(*http.Request) netip.Addr
 	// Now is the clock; time.Now by default.

@@ -243,22 +243,6 @@ func known(list []listed, seq store.Seq) *hierarchy {
 	return h
 }
 
-// treeChanged tells whether the phone must fetch the folder tree again. A phone
-// that has no state of it must.
-func (s *Server) treeChanged(ctx context.Context, r *request, h *hierarchy) (changed bool, folders []store.Folder, err error) {
-	folders, seq, err := s.store.Folders(ctx, r.who, r.box())
-	if err != nil {
-		return false, nil, fmt.Errorf("folders: %w", err)
-	}
-	if h == nil {
-		return true, folders, nil
-	}
-	if h.Seq == seq {
-		return false, folders, nil
-	}
-	return h.diff(visible(folders, r.version)).count() > 0, folders, nil
-}
-
 // conflicts is how often a command begins anew when another request of the same
 // phone was faster.
 const conflicts = 5

@@ -202,6 +202,7 @@ func TestPingLimit(t *testing.T) {
 
 func TestPhoneThatLeaves(t *testing.T) {
 	f, s := newTestServer(t, Options{})
+	s.aliveEvery = 10 * time.Millisecond
 	ready(t, f, s, "d")
 	srv := httptest.NewServer(s)
 	defer srv.Close()
@@ -259,8 +260,7 @@ func parkingServer(t *testing.T, s *Server) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := NewListener(tls.NewListener(tcp, &tls.Config{Certificates: certs.TLS.Certificates}))
-	s.opt.Rejoin = l.Rejoin
+	l := tls.NewListener(tcp, &tls.Config{Certificates: certs.TLS.Certificates})
 	srv := &http.Server{Handler: s}
 	done := make(chan struct{})
 	go func() { _ = srv.Serve(l); close(done) }()

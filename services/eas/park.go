@@ -14,10 +14,11 @@ import (
 )
 
 // A phone's Ping is held for up to an hour, and net/http keeps some 20 KiB of
-// buffers and stacks for a request that it is waiting for. So where the server
-// can take the connection back (Options.Rejoin), a Ping that has nothing to say
-// is parked: its connection is taken out of the HTTP server's hands, one small
-// goroutine waits, writes the answer, and gives the connection back.
+// buffers and stacks for a request that it is waiting for. So a Ping that has
+// nothing to say is parked: its connection is taken out of the HTTP server's
+// hands, one small goroutine waits and writes the answer, and the server gets
+// the connection back for the next request. Over HTTP/2, which shares a
+// connection, a Ping stays in its request.
 
 // waiter is what a parked request waits for.
 type waiter interface {
@@ -58,6 +59,7 @@ func (r *request) told(n *wbxml.Node) error {
 // parked is a request whose connection is ours.
 type parked struct {
 	r      *request
+	srv    *http.Server
 	conn   net.Conn
 	header []byte // of the answer, as set before
 	last   bool   // the connection ends with this answer
@@ -67,9 +69,10 @@ type parked struct {
 
 // takeOver takes the request's connection; nil when that cannot be.
 func (s *Server) takeOver(r *request) *parked {
+	srv, ok := r.http.Context().Value(http.ServerContextKey).(*http.Server)
 	s.parking.Lock()
 	defer s.parking.Unlock()
-	if s.opt.Rejoin == nil || r.http.ProtoMajor != 1 || r.http.ProtoMinor < 1 || s.stopped() {
+	if !ok || r.http.ProtoMajor != 1 || r.http.ProtoMinor < 1 || s.stopped() {
 		return nil
 	}
 	if _, err := io.CopyN(io.Discard, r.http.Body, 4096); err != io.EOF {
@@ -86,7 +89,7 @@ func (s *Server) takeOver(r *request) *parked {
 	_ = conn.SetDeadline(time.Time{})
 	r.out.taken = true
 	r.slim()
-	return &parked{r: r, conn: conn, header: header.Bytes(), last: last || buf.Reader.Buffered() > 0}
+	return &parked{r: r, srv: srv, conn: conn, header: header.Bytes(), last: last || buf.Reader.Buffered() > 0}
 }
 
 // slim lets go of what belongs to the HTTP request.
@@ -108,7 +111,7 @@ func (p *parked) run() {
 			p.r.log.Error("panic in a command", "cmd", p.r.cmd, "panic", e, "stack", string(debug.Stack()))
 		}
 		if back {
-			s.opt.Rejoin(p.conn)
+			giveBack(p.srv, p.conn)
 		} else {
 			p.conn.Close()
 		}
@@ -172,3 +175,26 @@ type answerWriter struct {
 func (w *answerWriter) Header() http.Header         { return w.header }
 func (w *answerWriter) WriteHeader(code int)        { w.code = code }
 func (w *answerWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
+
+// giveBack has srv serve a connection again that it served before.
+func giveBack(srv *http.Server, c net.Conn) {
+	l := &one{conn: c}
+	_ = srv.Serve(l)   // returns at once, with the error of one
+	if l.conn != nil { // srv is shutting down
+		l.conn.Close()
+	}
+}
+
+// one is a listener that accepts one connection.
+type one struct{ conn net.Conn }
+
+func (l *one) Accept() (net.Conn, error) {
+	c := l.conn
+	if l.conn = nil; c == nil {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (l *one) Close() error   { return nil }
+func (l *one) Addr() net.Addr { return &net.TCPAddr{} }

@@ -91,7 +91,8 @@ const (
 )
 
 // httpCodes has the HTTP code that stands for a common Status before 14.0
-// (MS-ASCMD 2.2.2; by analogy where it says none).
+// (MS-ASCMD 2.2.2; by analogy where it says none). 449 is ActiveSync's own:
+// retry after sending Provision (MS-ASHTTP 2.2.2.1.1).
 var httpCodes = map[int]int{
 	StatusInvalidContent:                                  400,
 	StatusInvalidWBXML:                                    400,
@@ -172,11 +173,6 @@ var httpCodes = map[int]int{
 	StatusInvalidRecipients:                               400,
 	StatusOneOrMoreExceptionsFailed:                       400,
 }
-
-// The HTTP codes of ActiveSync that net/http has no name for (MS-ASHTTP 2.2.2.1.1).
-const (
-	codeRetryWithProvision = 449
-)
 
 // faults has, for each kind of fault that a command does not answer in terms
 // of its own, the common Status and the HTTP code before 14.0.
