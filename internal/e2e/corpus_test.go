@@ -286,7 +286,7 @@ func compareOnPhone(ctx context.Context, t *testing.T, s *site, user, version st
 			return
 		}
 		wrong++
-		t.Errorf("%s over %s: %s: %s is %q, want %q", user, version, l.path, field, got, want)
+		t.Errorf("%s over %s: %s: %s is %.200q, want %.200q", user, version, l.path, field, got, want)
 	}
 	for id, item := range c.items {
 		l := byID[id]
@@ -295,17 +295,17 @@ func compareOnPhone(ctx context.Context, t *testing.T, s *site, user, version st
 			continue
 		}
 		if got := item.Get(wb.EmailSubject); squash(got) != squash(l.subject) {
-			differ(l, "subject", got, l.subject)
+			differ(l, "subject_decoded", got, l.subject)
 		}
 		from := ""
 		if list := mail.ParseAddresses(item.Get(wb.EmailFrom)); len(list) > 0 {
 			from = list[0].Addr()
 		}
 		if !strings.EqualFold(from, l.from) && l.from != "" {
-			differ(l, "from", from, l.from)
+			differ(l, "from_addr", from, l.from)
 		}
 		if got := attachmentsOf(item); got != l.attachments {
-			differ(l, "attachments", strconv.Itoa(got), strconv.Itoa(l.attachments))
+			differ(l, "n_attachments", strconv.Itoa(got), strconv.Itoa(l.attachments))
 		}
 	}
 	t.Logf("%s over %s: %d items compared, %d unexplained differences", user, version, len(c.items), wrong)

@@ -22,5 +22,5 @@ func mainJob(t *testing.T, s *site) {
 
 // with lets a subtest fail by itself.
 func (s *site) with(t *testing.T) *site {
-	return &site{t: t, dir: s.dir, bin: s.bin, addr: s.addr, env: s.env, proc: s.proc}
+	return &site{t: t, dir: s.dir, bin: s.bin, conf: s.conf, addr: s.addr, env: s.env, proc: s.proc}
 }

@@ -65,6 +65,7 @@ type site struct {
 	t    *testing.T
 	dir  string // the data folder
 	bin  string
+	conf string // the configuration file, if there is one
 	addr map[string]string
 	env  []string
 	mu   sync.Mutex
@@ -196,9 +197,13 @@ func (s *site) logTail() string {
 
 // cli runs the command line with the site's data folder.
 func (s *site) cli(stdin string, args ...string) (string, error) {
+	return s.cliAt(s.dir, stdin, args...)
+}
+
+func (s *site) cliAt(data, stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "waypost"), append(args, "--data", s.dir)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "waypost"), append(args, "--data", data)...)
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer

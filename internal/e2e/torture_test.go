@@ -215,7 +215,7 @@ func postmaster(t *testing.T, s *site) int {
 	t.Helper()
 	var pid int
 	eventually(t, 30*time.Second, "PostgreSQL runs", func() error {
-		files, _ := filepath.Glob(filepath.Join(s.dir, "*", "postmaster.pid"))
+		files, _ := filepath.Glob(filepath.Join(s.dir, "pg", "*", "postmaster.pid"))
 		if len(files) == 0 {
 			return fmt.Errorf("no postmaster.pid below %s", s.dir)
 		}

@@ -9,7 +9,7 @@ import (
 
 // serveDirectory opens the directory to the other programs.
 func (p *Program) serveDirectory(ctx context.Context) error {
-	conf, err := p.linkServer(p.Config.Listen.Directory, "smtp", "store", "frontend")
+	conf, err := p.linkServer(p.Config.Listen.Directory, "waypost-smtp", "waypost-store", "waypost-frontend")
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (p *Program) farDirectory(context.Context) error {
 		_, host, _ := strings.Cut(u, "://")
 		hosts = append(hosts, strings.TrimSuffix(host, "/"))
 	}
-	conf, err := p.linkClient("directory", hosts...)
+	conf, err := p.linkClient("waypost-directory", hosts...)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"waypost/internal/config"
@@ -33,12 +34,15 @@ func (p *Program) tls() (*tls.Config, error) {
 	return p.certs.Server(), nil
 }
 
-// role is this program's name on the links: "waypost-smtp" is "smtp".
+// role is the program's role: "waypost-smtp" is "smtp".
 func (p *Program) role() string { return strings.TrimPrefix(p.Name, "waypost-") }
+
+// errNoCertificate tells that no certificate for the links was made.
+var errNoCertificate = errors.New("no certificate")
 
 // link reads this program's certificate for the links.
 func (p *Program) link() (*tlsconf.Link, error) {
-	ca, cert, key := tlsconf.LinkFiles(filepath.Join(p.Config.Data, "links"), p.role())
+	ca, cert, key := tlsconf.LinkFiles(filepath.Join(p.Config.Data, "links"), p.Name)
 	for _, f := range []struct {
 		to   *string
 		conf string
@@ -49,7 +53,7 @@ func (p *Program) link() (*tlsconf.Link, error) {
 	}
 	l, err := tlsconf.OpenLink(ca, cert, key)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fault.From(fault.Invalid, err, "no certificate for the links between the programs; make them with: waypost links init --data %s", p.Config.Data)
+		return nil, fault.From(fault.Invalid, errNoCertificate, "no certificate for the links between the programs; make them with: waypost links init --data %s", p.Config.Data)
 	}
 	return l, err
 }
@@ -59,7 +63,7 @@ func (p *Program) link() (*tlsconf.Link, error) {
 func (p *Program) linkServer(addr config.Address, roles ...string) (*tls.Config, error) {
 	l, err := p.link()
 	if err != nil {
-		if loopback(string(addr)) {
+		if errors.Is(err, errNoCertificate) && loopback(string(addr)) {
 			return nil, nil
 		}
 		return nil, err
@@ -71,10 +75,8 @@ func (p *Program) linkServer(addr config.Address, roles ...string) (*tls.Config,
 func (p *Program) linkClient(role string, addrs ...string) (*tls.Config, error) {
 	l, err := p.link()
 	if err != nil {
-		for _, a := range addrs {
-			if !loopback(a) {
-				return nil, err
-			}
+		if !errors.Is(err, errNoCertificate) || slices.ContainsFunc(addrs, func(a string) bool { return !loopback(a) }) {
+			return nil, err
 		}
 		return nil, nil
 	}

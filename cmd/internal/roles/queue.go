@@ -59,7 +59,7 @@ func (p *Program) move() error {
 	var transport delivery.Transport = p.queue
 	if p.queue == nil {
 		servers := strings.Fields(p.Config.Links.Relay)
-		conf, err := p.linkClient("smtp", servers...)
+		conf, err := p.linkClient("waypost-smtp", servers...)
 		if err != nil {
 			return err
 		}

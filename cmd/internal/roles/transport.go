@@ -25,7 +25,7 @@ func (p *Program) deliverNear() *delivery.Service {
 
 // deliverFar hands over to store servers.
 func (p *Program) deliverFar() error {
-	conf, err := p.linkClient("store", p.Config.Links.LMTP...)
+	conf, err := p.linkClient("waypost-store", p.Config.Links.LMTP...)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (p *Program) LMTP(ctx context.Context, d *delivery.Service) error {
 		Hostname: p.Config.SMTP.Hostname, MaxSize: int64(p.Config.SMTP.MaxMessageSize), TrustLoopback: true,
 		Log: p.Log, Metrics: p.Health.Registry,
 	}
-	if o.TLS, err = p.linkServer(p.Config.Listen.LMTP, "smtp"); err != nil {
+	if o.TLS, err = p.linkServer(p.Config.Listen.LMTP, "waypost-smtp"); err != nil {
 		return err
 	}
 	server := lmtp.New(p.dir, d, o)
@@ -67,7 +67,7 @@ func (p *Program) Transport(ctx context.Context) error {
 		MaxConns: p.Config.Limits.Connections, MaxPerAddress: p.Config.Limits.PerAddress,
 		Log: p.Log, Metrics: p.Health.Registry,
 	}
-	if o.PeerTLS, err = p.linkServer(p.Config.Listen.Relay, "store", "frontend"); err != nil {
+	if o.PeerTLS, err = p.linkServer(p.Config.Listen.Relay, "waypost-store", "waypost-frontend"); err != nil {
 		return err
 	}
 	server := smtp.New(p.dir, p.gate, p.deliver, p.queue, o)
