@@ -151,8 +151,23 @@ func (s *Store) Newest(ctx context.Context, as directory.Principal, box store.Ma
 			where mailbox = $1 and folder = $2 and entered_seq <= $3 and item < $4 order by item desc limit $5`,
 			int64(box), int64(folder), int64(upTo), int64(before), limit)
 	}
-	return s.list(ctx, as, box, limit, "select "+entryCols+` from mail.entry
-		where mailbox = $1 and folder = $2 and received >= $3 and entered_seq <= $4 and item < $5 order by item desc limit $6`,
+	// In a wide window the newest items of the mailbox fill the page.
+	list, err = s.list(ctx, as, box, limit, "select "+entryCols+` from (
+			select * from mail.entry where mailbox = $1 and item < $5 order by item desc limit $7) e
+		where folder = $2 and received >= $3 and entered_seq <= $4 order by item desc limit $6`,
+		int64(box), int64(folder), from(cutoff), int64(upTo), int64(before), limit, 10*limit)
+	if err != nil || len(list) == limit {
+		return list, err
+	}
+	// In a narrow one its range of items, from an index alone, bounds the scan
+	// in the order of items: else a window with less than a page would cost the
+	// whole mailbox. (+ 0 keeps the planner from searching in that very order.)
+	return s.list(ctx, as, box, limit, `
+		with w as materialized (
+			select min(item + 0) as lo from mail.entry where mailbox = $1 and folder = $2 and received >= $3)
+		select `+entryCols+` from mail.entry
+		where mailbox = $1 and folder = $2 and received >= $3 and entered_seq <= $4
+			and item < $5 and item >= (select lo from w) order by item desc limit $6`,
 		int64(box), int64(folder), from(cutoff), int64(upTo), int64(before), limit)
 }
 
@@ -160,8 +175,13 @@ func (s *Store) Newest(ctx context.Context, as directory.Principal, box store.Ma
 func (s *Store) Aged(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, start, to time.Time, after store.ItemID, limit int) (list []store.Entry, err error) {
 	defer fault.Wrap(&err, "aged of folder %d of mailbox %d", folder, box)
 	limit = page(limit)
-	return s.list(ctx, as, box, limit, "select "+entryCols+` from mail.entry
-		where mailbox = $1 and folder = $2 and received >= $3 and received < $4 and item > $5 order by item limit $6`,
+	return s.list(ctx, as, box, limit, `
+		with w as materialized (
+			select min(item + 0) as lo, max(item + 0) as hi from mail.entry
+			where mailbox = $1 and folder = $2 and received >= $3 and received < $4)
+		select `+entryCols+` from mail.entry
+		where mailbox = $1 and folder = $2 and received >= $3 and received < $4 and item > $5
+			and item >= (select lo from w) and item <= (select hi from w) order by item limit $6`,
 		int64(box), int64(folder), from(start), from(to), int64(after), limit)
 }
 
