@@ -333,7 +333,7 @@ func (c *conn) markSeen(ctx context.Context, q *fetchRequest, page []int) (map[s
 	marked := make(map[store.ItemID]bool, len(items))
 	for k := range res.Entries {
 		e := &res.Entries[k]
-		if i, ok := at[e.Item]; ok && e.Folder == v.folder.ID {
+		if i, ok := at[e.Item]; ok && e.Folder == v.folder.ID && e.UID == v.rows[i].uid {
 			marked[e.Item] = v.learn(i, e)
 		}
 	}

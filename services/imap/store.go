@@ -128,7 +128,9 @@ func (c *conn) changeFlags(ctx context.Context, change store.FlagChange, page []
 	for k := range res.Entries {
 		e := &res.Entries[k]
 		i, ok := at[e.Item]
-		if !ok || e.Folder != v.folder.ID {
+		// An item that left and came back has another UID: to this view it is
+		// gone, and one that is still to come.
+		if !ok || e.Folder != v.folder.ID || e.UID != v.rows[i].uid {
 			continue
 		}
 		delete(at, e.Item)
