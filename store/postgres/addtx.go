@@ -72,7 +72,7 @@ type adder struct {
 	c       *change
 	box     store.MailboxID
 	batch   []*addition
-	extra   []content0 // contents that the transaction refers to besides
+	extra   []referred // contents that the transaction refers to besides
 	bytes   int64
 	known   map[string]onceRow // by key
 	folders []target
@@ -319,11 +319,11 @@ type addRows struct {
 	keyReceived                   []time.Time
 	keyPeople                     []*string
 
-	contents []content0
+	contents []referred
 }
 
-// content0 is a content that the transaction refers to.
-type content0 struct {
+// referred is a content that the transaction refers to.
+type referred struct {
 	hash  []byte
 	size  int64
 	chunk []byte // nil: it was uploaded
@@ -346,7 +346,7 @@ func (r *addRows) add(a *addition) {
 }
 
 func (r *addRows) content(b *store.Blob, chunk []byte) {
-	r.contents = append(r.contents, content0{b.Hash[:], b.Size, chunk})
+	r.contents = append(r.contents, referred{b.Hash[:], b.Size, chunk})
 }
 
 func nonNil(b []byte) []byte {
@@ -421,10 +421,10 @@ var errContentGone = fault.New(fault.Unavailable, "the content was given up, sen
 
 // contents gives what is not in the database yet, each once and sorted, so that
 // two transactions with the same contents wait for each other in order.
-func (p *adder) contents(list []content0) (hashes [][]byte, sizes []int64, datas [][]byte, err error) {
+func (p *adder) contents(list []referred) (hashes [][]byte, sizes []int64, datas [][]byte, err error) {
 	hashes, datas, sizes = [][]byte{}, [][]byte{}, []int64{}
 	list = slices.Clone(list)
-	slices.SortFunc(list, func(x, y content0) int { return bytes.Compare(x.hash, y.hash) })
+	slices.SortFunc(list, func(x, y referred) int { return bytes.Compare(x.hash, y.hash) })
 	for i, c := range list {
 		switch {
 		case p.locked[[32]byte(c.hash)]:

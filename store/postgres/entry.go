@@ -144,13 +144,6 @@ func (s *Store) Newest(ctx context.Context, as directory.Principal, box store.Ma
 		before = store.MaxItem
 	}
 	limit = page(limit)
-	if cutoff.IsZero() {
-		// The newest of a folder are at the end of the mailbox's items; the
-		// planner chooses between that and the folder's own indexes.
-		return s.list(ctx, as, box, limit, "select "+entryCols+` from mail.entry
-			where mailbox = $1 and folder = $2 and entered_seq <= $3 and item < $4 order by item desc limit $5`,
-			int64(box), int64(folder), int64(upTo), int64(before), limit)
-	}
 	// In a wide window the newest items of the mailbox fill the page.
 	list, err = s.list(ctx, as, box, limit, "select "+entryCols+` from (
 			select * from mail.entry where mailbox = $1 and item < $5 order by item desc limit $7) e
@@ -164,10 +157,11 @@ func (s *Store) Newest(ctx context.Context, as directory.Principal, box store.Ma
 	// whole mailbox. (+ 0 keeps the planner from searching in that very order.)
 	return s.list(ctx, as, box, limit, `
 		with w as materialized (
-			select min(item + 0) as lo from mail.entry where mailbox = $1 and folder = $2 and received >= $3)
+			select min(item + 0) as lo, max(item + 0) as hi from mail.entry
+			where mailbox = $1 and folder = $2 and received >= $3 and item < $5)
 		select `+entryCols+` from mail.entry
 		where mailbox = $1 and folder = $2 and received >= $3 and entered_seq <= $4
-			and item < $5 and item >= (select lo from w) order by item desc limit $6`,
+			and item <= (select hi from w) and item >= (select lo from w) order by item desc limit $6`,
 		int64(box), int64(folder), from(cutoff), int64(upTo), int64(before), limit)
 }
 

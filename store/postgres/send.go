@@ -63,7 +63,7 @@ func (s *Store) Send(ctx context.Context, as directory.Principal, box store.Mail
 		}
 		batch = []*addition{a}
 	}
-	content := content0{hash: o.Blob.Hash[:], size: o.Blob.Size}
+	content := referred{hash: o.Blob.Hash[:], size: o.Blob.Size}
 	if o.Blob.Small != nil {
 		content.chunk = pack(o.Blob.Small)
 	}
@@ -77,7 +77,7 @@ func (s *Store) Send(ctx context.Context, as directory.Principal, box store.Mail
 	return sent, nil
 }
 
-func (s *Store) sendOnce(ctx context.Context, h *home, box store.MailboxID, o *store.Outgoing, batch []*addition, content content0) (sent store.Sent, err error) {
+func (s *Store) sendOnce(ctx context.Context, h *home, box store.MailboxID, o *store.Outgoing, batch []*addition, content referred) (sent store.Sent, err error) {
 	key := "s " + o.Key
 	var p *adder
 	var touched []store.Entry
@@ -93,7 +93,7 @@ func (s *Store) sendOnce(ctx context.Context, h *home, box store.MailboxID, o *s
 			queueItems(b, box, []store.ItemID{o.Source, o.Remove}, &touched)
 			p = newAdder(box, batch)
 			p.bytes = 0 // counted below
-			p.extra = []content0{content}
+			p.extra = []referred{content}
 			p.first(b)
 		},
 		run: func(ctx context.Context, c *change) error {

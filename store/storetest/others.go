@@ -111,9 +111,7 @@ func send(t *testing.T, b *suite) {
 	o := outgoing(b.message(Text("Re: question", "answer")), "device 1")
 	o.SaveRole, o.Source, o.SourceVerb, o.Remove = store.RoleSent, source.Item, "reply", d.Item
 	for range 3 {
-		w := b.Store.Watch(b.box)
 		sent, err := s.Send(ctx, b.me(), b.box, o)
-		w.Close()
 		b.must(err)
 		if sent.Saved == nil || sent.Saved.Entry.Folder != b.folder(store.RoleSent).ID || sent.Saved.Entry.Flags&store.Seen == 0 {
 			t.Fatalf("sent %+v", sent)
