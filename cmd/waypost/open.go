@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"waypost/cmd/internal/roles"
+	dirpg "waypost/directory/postgres"
 	relaypg "waypost/services/relay/postgres"
 )
 
@@ -13,6 +14,7 @@ import (
 type opened struct {
 	closers []func()
 	queue   *relaypg.Queue
+	bulk    *dirpg.Store
 }
 
 func (o *opened) close() {
@@ -40,7 +42,7 @@ func (a *app) open(ctx context.Context, n need) (err error) {
 		return err
 	}
 	a.more.closers = append(a.more.closers, tool.Close)
-	a.dir, a.mail, a.more.queue = tool.Directory, tool.Mail, tool.Queue
+	a.dir, a.mail, a.more.queue, a.more.bulk = tool.Directory, tool.Mail, tool.Queue, tool.Bulk
 	return nil
 }
 

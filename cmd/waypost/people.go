@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -324,21 +325,42 @@ func (a *app) userImport(ctx context.Context, c *cli) error {
 	}
 	res := struct{ Added, Present int }{}
 	bar := progress("adding users", int64(len(rows)), false)
+	for chunk := range slices.Chunk(rows, 100) {
+		added, err := a.addPeople(ctx, chunk)
+		if err != nil {
+			_ = bar.Exit()
+			return fmt.Errorf("%s, %w", c.User.Import.File, err)
+		}
+		res.Added += added
+		res.Present += len(chunk) - added
+		_ = bar.Add(len(chunk))
+	}
+	_ = bar.Finish()
+	return a.out.done(res, "%d users added, %d were there already.", res.Added, res.Present)
+}
+
+// addPeople adds users in one transaction or, when somebody among them is there
+// already, one by one. It tells how many were added.
+func (a *app) addPeople(ctx context.Context, rows []person) (int, error) {
+	list := make([]directory.NewUser, len(rows))
+	for i, r := range rows {
+		list[i] = r.user
+	}
+	if _, err := a.more.bulk.AddUsers(ctx, operator(), list); err == nil {
+		return len(rows), nil
+	}
+	added := 0
 	for _, r := range rows {
 		_, err := a.dir.AddUser(ctx, operator(), r.user)
 		switch {
 		case isExists(err):
-			res.Present++
 		case err != nil:
-			_ = bar.Exit()
-			return fmt.Errorf("%s, line %d, %s: %w", c.User.Import.File, r.line, r.user.Address, err)
+			return added, fmt.Errorf("line %d, %s: %w", r.line, r.user.Address, err)
 		default:
-			res.Added++
+			added++
 		}
-		_ = bar.Add(1)
 	}
-	_ = bar.Finish()
-	return a.out.done(res, "%d users added, %d were there already.", res.Added, res.Present)
+	return added, nil
 }
 
 type person struct {

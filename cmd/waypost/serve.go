@@ -20,6 +20,9 @@ type serveCmd struct {
 
 // serve runs every role in this process.
 func (a *app) serve(ctx context.Context, c *cli) error {
+	if c.Serve.Demo && a.cfg.SMTP.Postmaster == "" {
+		a.cfg.SMTP.Postmaster = "postmaster@" + demo.Domain
+	}
 	p := roles.New("waypost", a.cfg)
 	defer p.Close()
 	if err := serve.Withdraw(a.cfg.Data); err != nil {

@@ -108,6 +108,7 @@ type Links struct {
 // SMTP sets the transport.
 type SMTP struct {
 	Hostname       string     `toml:"hostname" form:"hostname" doc:"Name in greetings and Received. Empty: hostname above."`
+	Postmaster     string     `toml:"postmaster" form:"mailbox" doc:"Who gets mail for postmaster without a domain (RFC 5321 section 4.5.1). Empty: postmaster at the domain of hostname, who is the administrator unless somebody has that address."`
 	MaxMessageSize Size       `toml:"max_message_size" min:"64KiB" max:"2GiB" doc:"Largest message accepted at any door."`
 	MaxRecipients  int        `toml:"max_recipients" min:"100" max:"100000" doc:"Most recipients of one message (RFC 5321 asks for 100 at least)."`
 	SmartHost      string     `toml:"smart_host" form:"hostport" doc:"Send all outside mail to this server, host:port, instead of by MX."`
@@ -231,5 +232,11 @@ func (c *Config) finish() {
 	c.Hostname = strings.ToLower(strings.TrimSuffix(c.Hostname, "."))
 	if c.SMTP.Hostname == "" {
 		c.SMTP.Hostname = c.Hostname
+	}
+	if _, domain, ok := strings.Cut(c.SMTP.Hostname, "."); ok && c.SMTP.Postmaster == "" {
+		if !strings.Contains(domain, ".") {
+			domain = c.SMTP.Hostname
+		}
+		c.SMTP.Postmaster = "postmaster@" + domain
 	}
 }

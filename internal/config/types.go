@@ -133,6 +133,13 @@ var forms = map[string]func(string) error{
 		}
 		return nil
 	},
+	"mailbox": func(s string) error {
+		local, domain, ok := strings.Cut(s, "@")
+		if !ok || local == "" || !hostname.MatchString(domain) {
+			return fmt.Errorf("%q is not a mail address", s)
+		}
+		return nil
+	},
 	"hostport":  checkHostport,
 	"hostports": checkHostports,
 	"cidr": func(s string) error {

@@ -62,7 +62,7 @@ func (p *Program) Transport(ctx context.Context) error {
 		return err
 	}
 	o := smtp.Options{
-		Hostname: p.Config.SMTP.Hostname, TLS: conf, LoopbackClear: p.Config.Auth.PlaintextLoopback, LoopbackPeers: true,
+		Hostname: p.Config.SMTP.Hostname, Postmaster: p.Config.SMTP.Postmaster, TLS: conf, LoopbackClear: p.Config.Auth.PlaintextLoopback, LoopbackPeers: true,
 		MaxSize: int64(p.Config.SMTP.MaxMessageSize), MaxRecipients: p.Config.SMTP.MaxRecipients,
 		MaxConns: p.Config.Limits.Connections, MaxPerAddress: p.Config.Limits.PerAddress,
 		Log: p.Log, Metrics: p.Health.Registry,
