@@ -3,6 +3,7 @@ package roles
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -24,8 +25,14 @@ func (p *Program) Frontend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	rules := policy(p.Config.EAS)
+	if rules != nil {
+		if err := rules.Validate(); err != nil {
+			return fmt.Errorf("configuration, section eas: %w", err)
+		}
+	}
 	phones := eas.New(p.mail, p.dir, p.gate, eas.Options{
-		Policy: policy(p.Config.EAS), Log: p.Log, Seal: seal, ClientAddr: clientAddr,
+		Policy: rules, Log: p.Log, Seal: seal, ClientAddr: clientAddr,
 		MinHeartbeat: p.Config.EAS.HeartbeatMin.D(), MaxHeartbeat: p.Config.EAS.HeartbeatMax.D(),
 	})
 	finder := autodiscover.New(p.dir, p.gate, autodiscover.Options{
