@@ -264,7 +264,7 @@ func (x *message) prefer(o *options) bodyChoice {
 
 // estimateBody guesses the bytes of a message's body in an answer.
 func estimateBody(m *store.Message, o *options, v wbxml.Version) int64 {
-	x := newMessage(nil, nil, who{}, m)
+	x := newMessage(context.Background(), nil, who{}, m) // opens nothing
 	if v < wbxml.V120 {
 		if x.wantsMIMEData(o) {
 			return cap64(m.Size, mimeLimit(o.mimeTruncation))
