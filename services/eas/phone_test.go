@@ -20,6 +20,8 @@ type testPhone struct {
 	h       http.Handler
 	version wbxml.Version
 	device  string
+
+	multipart bool
 }
 
 func (p *testPhone) raw(cmd, contentType string, body []byte, params ...string) *httptest.ResponseRecorder {
@@ -32,6 +34,9 @@ func (p *testPhone) raw(cmd, contentType string, body []byte, params ...string) 
 	r.Header.Set("MS-ASProtocolVersion", p.version.String())
 	if len(body) > 0 {
 		r.Header.Set("Content-Type", contentType)
+	}
+	if p.multipart {
+		r.Header.Set("MS-ASAcceptMultiPart", "T")
 	}
 	w := httptest.NewRecorder()
 	p.h.ServeHTTP(w, r)
@@ -56,7 +61,10 @@ func (p *testPhone) do(cmd string, n *wbxml.Node, params ...string) (*wbxml.Node
 	}
 	d := wbxml.NewDecoder(w.Body, wbxml.Limits{})
 	doc := d.Tree(nil)
-	return doc, d.Err()
+	if err := d.Err(); err != nil {
+		return nil, err
+	}
+	return doc, foreign(doc, p.version)
 }
 
 // must is do, given as text and answered as text.

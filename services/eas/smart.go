@@ -126,7 +126,7 @@ func (c *composer) join(m *sending, src *message, forward bool, w io.Writer) err
 	whole := forward && (sealed(orig) || orig.Has(mail.Report))
 	if whole {
 		out.bodies(m, plain, htm, "", "")
-	} else if err := out.quote(m, plain, htm, src, received, forward); err != nil {
+	} else if err := out.quote(m, plain, htm, src, forward); err != nil {
 		return err
 	}
 	for _, p := range files {
@@ -209,7 +209,7 @@ func (o *outMessage) bodies(m *sending, plain, htm *mail.Part, morePlain, moreHT
 }
 
 // quote makes the texts: the phone's, and the original's below it.
-func (o *outMessage) quote(m *sending, plain, htm *mail.Part, src *message, received io.ReaderAt, forward bool) error {
+func (o *outMessage) quote(m *sending, plain, htm *mail.Part, src *message, forward bool) error {
 	var morePlain, moreHTML string
 	fields := quotedFields(src.m.Summary)
 	if plain != nil || htm == nil {
@@ -248,7 +248,6 @@ func (o *outMessage) quote(m *sending, plain, htm *mail.Part, src *message, rece
 		text := "<html><body><div>" + mail.TextToHTML(own) + "</div>\r\n" + moreHTML + "</body></html>\r\n"
 		o.html = &text
 	}
-	_ = received
 	return nil
 }
 

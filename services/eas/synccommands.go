@@ -238,12 +238,11 @@ func (x *executor) say(c *syncCommand, r result) (reply, bool) {
 
 func (x *executor) failed(c *syncCommand, err error) error {
 	kind := fault.Of(err)
-	if kind == fault.Unavailable || kind == fault.Internal {
-		return err // the whole request is to be repeated
-	}
 	st := commandFaults[kind]
 	if s, ok := statusOf(err); ok {
 		st = uint8(s)
+	} else if kind == fault.Unavailable || kind == fault.Internal {
+		return err // the whole request is to be repeated
 	}
 	x.results = append(x.results, result{hash: c.hash, subject: c.subject, status: st})
 	return nil
