@@ -35,6 +35,7 @@ var rooms = []rule{
 	{"internal/e2e", "/"},
 	{"test/", "/"},
 	{"internal/pgtest", "internal/ migrations"},
+	{"internal/corpus", ""},
 	{"internal/wiretest", "internal/"},
 	{"store/storetest", "store directory internal/"},
 	{"directory/directorytest", "directory directory/authn internal/"},
@@ -70,7 +71,7 @@ var rooms = []rule{
 }
 
 // testRooms are imported by test files, and by each other.
-var testRooms = []string{"store/storetest", "directory/directorytest", "internal/pgtest", "internal/wiretest", "internal/e2e", "internal/archtest", "test/"}
+var testRooms = []string{"store/storetest", "directory/directorytest", "internal/corpus", "internal/pgtest", "internal/wiretest", "internal/e2e", "internal/archtest", "test/"}
 
 // sqlRooms may name the database library: whoever else did would write SQL.
 var sqlRooms = []string{"store/postgres", "directory/postgres", "services/*/postgres", "internal/pgdb", "internal/pgcluster", "internal/pgtest", "migrations"}
@@ -209,6 +210,7 @@ func TestTheTableItself(t *testing.T) {
 	}{
 		{"cmd/waypost", "store/postgres", true},
 		{"cmd/waypost", "internal/pgtest", false},
+		{"internal/mail", "internal/corpus", false},
 		{"cmd/waypost", "github.com/jackc/pgx/v5", true},
 		{"services/imap", "services/imap/imapwire", true},
 		{"services/imap", "services/eas", false},

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/csv"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +19,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"golang.org/x/sync/errgroup"
 
+	"waypost/internal/corpus"
 	"waypost/internal/mail"
 	"waypost/internal/mailfile"
 	wb "waypost/services/eas/wbxml"
@@ -33,41 +33,16 @@ type letter struct {
 	body                []byte
 }
 
-// corpusFolder finds the corpus, which is not part of the project.
-func corpusFolder(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("WAYPOST_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "manifest.csv")); err != nil {
-		t.Skipf("the corpus of real messages is not here (WAYPOST_CORPUS names its folder): %v", err)
-	}
-	return dir
-}
-
 func letters(t *testing.T) []letter {
 	t.Helper()
-	dir := corpusFolder(t)
-	f, err := os.Open(filepath.Join(dir, "manifest.csv"))
+	dir := corpus.Dir(t)
+	rows, err := corpus.Rows(dir, "mail")
 	if err != nil {
 		t.Fatal(err)
-	}
-	defer f.Close()
-	rows, err := csv.NewReader(f).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	col := map[string]int{}
-	for i, name := range rows[0] {
-		col[name] = i
 	}
 	var all []letter
-	for _, r := range rows[1:] {
-		if r[col["kind"]] != "mail" {
-			continue
-		}
-		raw, err := os.ReadFile(filepath.Join(dir, r[col["path"]]))
+	for _, r := range rows {
+		raw, err := os.ReadFile(filepath.Join(dir, r["path"]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,10 +54,10 @@ func letters(t *testing.T) []letter {
 		if !bytes.HasSuffix(body, []byte("\r\n")) {
 			body = append(body, "\r\n"...)
 		}
-		n, _ := strconv.Atoi(r[col["n_attachments"]])
+		n, _ := strconv.Atoi(r["n_attachments"])
 		all = append(all, letter{
-			path: r[col["path"]], subject: r[col["subject_decoded"]], from: r[col["from_addr"]], attachments: n,
-			doubtful: r[col["reader_flags"]] != "", body: body,
+			path: r["path"], subject: r["subject_decoded"], from: r["from_addr"], attachments: n,
+			doubtful: r["reader_flags"] != "", body: body,
 		})
 	}
 	return all

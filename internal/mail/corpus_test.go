@@ -3,7 +3,6 @@ package mail
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/csv"
 	"encoding/hex"
 	"io"
 	"os"
@@ -11,52 +10,31 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-)
 
-// corpusDir finds the corpus of real mail, or skips the test.
-func corpusDir(t testing.TB) string {
-	dir := os.Getenv("WAYPOST_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "manifest.csv")); err != nil {
-		t.Skipf("no corpus of real mail at %s: set WAYPOST_CORPUS", dir)
-	}
-	return dir
-}
+	"waypost/internal/corpus"
+)
 
 type corpusMail struct {
 	path string
-	col  map[string]string
+	col  corpus.Row
 	raw  []byte
 }
 
-// corpus reads every mail that the manifest lists.
-func corpus(t testing.TB) []corpusMail {
-	dir := corpusDir(t)
-	f, err := os.Open(filepath.Join(dir, "manifest.csv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	rows, err := csv.NewReader(f).ReadAll()
+// corpusMails reads every mail that the manifest lists.
+func corpusMails(t testing.TB) []corpusMail {
+	t.Helper()
+	dir := corpus.Dir(t)
+	rows, err := corpus.Rows(dir, "mail")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all []corpusMail
-	for _, r := range rows[1:] {
-		m := corpusMail{col: map[string]string{}}
-		for i, name := range rows[0] {
-			m.col[name] = r[i]
-		}
-		if m.col["kind"] != "mail" {
-			continue
-		}
-		m.path = m.col["path"]
-		if m.raw, err = os.ReadFile(filepath.Join(dir, m.path)); err != nil {
+	for _, r := range rows {
+		raw, err := os.ReadFile(filepath.Join(dir, r["path"]))
+		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, m)
+		all = append(all, corpusMail{path: r["path"], col: r, raw: raw})
 	}
 	return all
 }
@@ -81,7 +59,7 @@ func TestCorpus(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := map[[2]string]bool{}
-	mails, compared, differ := corpus(t), 0, 0
+	mails, compared, differ := corpusMails(t), 0, 0
 	for _, m := range mails {
 		s, err := Parse(bytes.NewReader(m.raw))
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"waypost/internal/corpus"
 )
 
 // seeds are messages with the shapes that parsers get wrong.
@@ -40,9 +42,9 @@ func addSeeds(f *testing.F) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
 	}
-	dir := os.Getenv("WAYPOST_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
+	dir, err := corpus.Find()
+	if err != nil {
+		return
 	}
 	for _, pattern := range []string{"mail/stalwartlabs_mail-parser/*.eml", "mail/python-email/*.eml"} {
 		names, _ := filepath.Glob(filepath.Join(dir, pattern))

@@ -12,6 +12,8 @@ import (
 
 	"github.com/emersion/go-message"
 	"pgregory.net/rapid"
+
+	"waypost/internal/corpus"
 )
 
 // made is a message as a generator made it, to compare with what is read.
@@ -106,7 +108,7 @@ func reassemble(raw string, p *Part) string {
 
 // All promises hold for real mail, and its summaries survive being stored.
 func TestCorpusPromises(t *testing.T) {
-	for _, m := range corpus(t) {
+	for _, m := range corpusMails(t) {
 		if len(m.raw) > 64<<10 {
 			continue
 		}
@@ -119,7 +121,7 @@ func TestCorpusPromises(t *testing.T) {
 
 // The messages in the corpus's mbox files have no manifest of their own.
 func TestCorpusMbox(t *testing.T) {
-	names, err := filepath.Glob(filepath.Join(corpusDir(t), "mbox", "*", "*"))
+	names, err := filepath.Glob(filepath.Join(corpus.Dir(t), "mbox", "*", "*"))
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no mbox files: %v", err)
 	}
@@ -144,7 +146,7 @@ func TestCorpusMbox(t *testing.T) {
 // an implementation unrelated to ours, decodes.
 func TestPeer(t *testing.T) {
 	compared := 0
-	for _, m := range corpus(t) {
+	for _, m := range corpusMails(t) {
 		if m.col["reader_flags"] != "" || strings.Contains(m.col["tags"], "malformed") || !strings.Contains(m.col["tags"], "eol=crlf") {
 			continue
 		}

@@ -11,25 +11,14 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
-)
 
-// corpus finds the folder of real messages, which is no part of this project.
-func corpus(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("WAYPOST_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "mail")); err != nil {
-		t.Skip("no corpus of real messages: set WAYPOST_CORPUS")
-	}
-	return dir
-}
+	"waypost/internal/corpus"
+)
 
 // Every real message, many of them malformed, comes back byte for byte, and a
 // client that others wrote understands its envelope, structure and parts.
 func TestCorpus(t *testing.T) {
-	dir := corpus(t)
+	dir := corpus.Dir(t)
 	d := openMem(t)
 	cl := imapclient.New(d.dial(t), nil)
 	defer cl.Close() //nolint:errcheck // a test's client

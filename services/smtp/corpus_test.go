@@ -11,26 +11,15 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"waypost/internal/corpus"
 	"waypost/internal/envelope"
 )
-
-func corpus(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("WAYPOST_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "mail")); err != nil {
-		t.Skipf("no corpus of mails (WAYPOST_CORPUS): %v", err)
-	}
-	return filepath.Join(dir, "mail")
-}
 
 // Every real message comes through byte for byte, in DATA and in BDAT, as
 // another implementation of the client sends it. The line ends, which the
 // repositories it comes from do not keep, are made CRLF before.
 func TestCorpus(t *testing.T) {
-	dir := corpus(t)
+	dir := filepath.Join(corpus.Dir(t), "mail")
 	w, addrs := open(t, func(o *Options) { o.MaxSize = 50 << 20 })
 	c, err := gosmtp.Dial(addrs["mx"])
 	if err != nil {

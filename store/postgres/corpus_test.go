@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"waypost/internal/corpus"
 	"waypost/internal/mail"
 	"waypost/internal/pgtest"
 	"waypost/migrations"
@@ -19,10 +20,7 @@ import (
 // byte for byte with the summary that was made of it.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv("WAYPOST_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
+	dir := corpus.Dir(t)
 	var files []string
 	_ = filepath.WalkDir(filepath.Join(dir, "mail"), func(p string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
@@ -31,7 +29,7 @@ func TestCorpus(t *testing.T) {
 		return nil
 	})
 	if len(files) == 0 {
-		t.Skipf("no corpus of messages in %s", dir)
+		t.Fatalf("no messages in %s", dir)
 	}
 	s := open(t, pgtest.New(t, migrations.Mail), Options{MessageCache: -1, ContentCache: -1})
 	work := make(chan string)

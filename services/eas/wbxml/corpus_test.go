@@ -3,7 +3,6 @@ package wbxml
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/csv"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -16,40 +15,35 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"waypost/internal/corpus"
 	"waypost/internal/fault"
 )
 
-// corpus gives the files of the WBXML corpus whose tags contain one.
-func corpus(t testing.TB, tag string) []string {
+// documents gives the files of the WBXML corpus whose tags contain one.
+func documents(t testing.TB, tag string) []string {
 	t.Helper()
-	files := corpusIfAny(tag)
+	files, err := documentsIn(corpus.Dir(t), tag)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(files) == 0 {
-		t.Skipf("no corpus: WAYPOST_CORPUS names no folder with %q documents", tag)
+		t.Skipf("the corpus has no %q documents", tag)
 	}
 	return files
 }
 
-func corpusIfAny(tag string) []string {
-	root := os.Getenv("WAYPOST_CORPUS")
-	if root == "" {
-		root = "../../../../shared/corpus"
-	}
-	f, err := os.Open(filepath.Join(root, "manifest.csv"))
+func documentsIn(dir, tag string) ([]string, error) {
+	rows, err := corpus.Rows(dir, "wbxml")
 	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	rows, err := csv.NewReader(f).ReadAll()
-	if err != nil {
-		return nil
+		return nil, err
 	}
 	var files []string
-	for _, r := range rows[1:] {
-		if r[1] == "wbxml" && strings.Contains(r[8], tag) && strings.HasSuffix(r[0], ".wbxml") {
-			files = append(files, filepath.Join(root, r[0]))
+	for _, r := range rows {
+		if strings.Contains(r["tags"], tag) && strings.HasSuffix(r["path"], ".wbxml") {
+			files = append(files, filepath.Join(dir, r["path"]))
 		}
 	}
-	return files
+	return files, nil
 }
 
 func mustRead(t testing.TB, name string) []byte {
@@ -65,7 +59,7 @@ func mustRead(t testing.TB, name string) []byte {
 // the corpus brings along.
 func TestCorpusAgainstLibwbxml(t *testing.T) {
 	for _, tag := range []string{"captured", "encoded-by-libwbxml"} {
-		for _, name := range corpus(t, tag) {
+		for _, name := range documents(t, tag) {
 			t.Run(filepath.Base(name), func(t *testing.T) {
 				b := mustRead(t, name)
 				n, err := decode(b)
@@ -83,7 +77,7 @@ func TestCorpusAgainstLibwbxml(t *testing.T) {
 }
 
 func TestCorpusFragments(t *testing.T) {
-	for _, name := range corpus(t, "fragment") {
+	for _, name := range documents(t, "fragment") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			d := NewFragmentDecoder(bytes.NewReader(mustRead(t, name)), Limits{})
 			elements := 0
@@ -102,7 +96,7 @@ func TestCorpusFragments(t *testing.T) {
 }
 
 func TestCorpusOtherVocabularies(t *testing.T) {
-	for _, name := range corpus(t, "wap-other") {
+	for _, name := range documents(t, "wap-other") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			_, err := decode(mustRead(t, name))
 			if _, ok := errors.AsType[*SyntaxError](err); !ok || fault.Of(err) != fault.Invalid {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"waypost/internal/corpus"
 	"waypost/internal/fault"
 )
 
@@ -594,7 +595,15 @@ func FuzzDecode(f *testing.F) {
 
 // seeds adds the corpus, where it is there; a fuzz target must run without it.
 func seeds(f *testing.F, tag string) {
-	for _, name := range corpusIfAny(tag) {
+	dir, err := corpus.Find()
+	if err != nil {
+		return
+	}
+	names, err := documentsIn(dir, tag)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range names {
 		f.Add(mustRead(f, name))
 	}
 }
