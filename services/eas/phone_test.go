@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"waypost/directory"
 	"waypost/services/eas/wbxml"
 )
 
@@ -123,3 +124,6 @@ func plainMail(subject string) string {
 		"Message-ID: <" + strings.ReplaceAll(subject, " ", ".") + "@example.org>", "Date: Mon, 2 Mar 2026 10:00:00 +0000", "", "Hello " + subject, "",
 	}, "\n")
 }
+
+// annPrincipal is the one who signs in.
+var annPrincipal = directory.Principal{ID: 1, Mailbox: 7, Address: "ann@example.test", Name: "Ann Miller"}
