@@ -6,6 +6,9 @@
 // does not exist, a value of a wrong type or out of its bounds is refused with
 // file, line and key (or the variable's name), all mistakes at once. A program
 // ignores the sections that it does not need, but nobody ignores a mistake.
+// There is no key that nothing heeds, except those reserved for doors that do
+// not exist yet: they are accepted, so that a file may be written ahead, and
+// not described.
 //
 // The variable of a key is WAYPOST_SECTION_KEY, and WAYPOST_SECTION_KEY_FILE
 // names a file to read the value from, for secrets. Lists are separated by
@@ -45,14 +48,14 @@ type Listen struct {
 	LMTP        Address `toml:"lmtp" doc:"Delivery into mailboxes, from waypost-smtp (24)."`
 	IMAP        Address `toml:"imap" doc:"IMAP with STARTTLS (143)."`
 	IMAPS       Address `toml:"imaps" doc:"IMAP with TLS from the start (993)."`
-	POP3        Address `toml:"pop3" doc:"POP3 with STLS (110)."`
-	POP3S       Address `toml:"pop3s" doc:"POP3 with TLS from the start (995)."`
-	LDAP        Address `toml:"ldap" doc:"LDAP with StartTLS (389)."`
-	LDAPS       Address `toml:"ldaps" doc:"LDAP with TLS from the start (636)."`
-	GC          Address `toml:"gc" doc:"Global catalog (3268)."`
-	GCS         Address `toml:"gcs" doc:"Global catalog with TLS from the start (3269)."`
-	HTTP        Address `toml:"http" doc:"Web without TLS: redirects, and health for a reverse proxy (80)."`
-	HTTPS       Address `toml:"https" doc:"Web: ActiveSync, Autodiscover, mail in the browser (443)."`
+	POP3        Address `toml:"pop3" reserved:"yes" doc:"POP3 with STLS (110)."`
+	POP3S       Address `toml:"pop3s" reserved:"yes" doc:"POP3 with TLS from the start (995)."`
+	LDAP        Address `toml:"ldap" reserved:"yes" doc:"LDAP with StartTLS (389)."`
+	LDAPS       Address `toml:"ldaps" reserved:"yes" doc:"LDAP with TLS from the start (636)."`
+	GC          Address `toml:"gc" reserved:"yes" doc:"Global catalog (3268)."`
+	GCS         Address `toml:"gcs" reserved:"yes" doc:"Global catalog with TLS from the start (3269)."`
+	HTTP        Address `toml:"http" doc:"The same without TLS, for a reverse proxy on this machine; everybody else is sent to HTTPS (80)."`
+	HTTPS       Address `toml:"https" doc:"ActiveSync and Autodiscover (443)."`
 	Metrics     Address `toml:"metrics" doc:"/healthz, /readyz and /metrics. Keep it inside."`
 	Directory   Address `toml:"directory" doc:"The directory for the other programs, mutual TLS. waypost serve does not open it."`
 	Relay       Address `toml:"relay" doc:"Mail sent from mailboxes, from waypost-store and waypost-frontend to waypost-smtp, mutual TLS. waypost serve does not open it."`
@@ -107,32 +110,22 @@ type Links struct {
 
 // SMTP sets the transport.
 type SMTP struct {
-	Hostname       string     `toml:"hostname" form:"hostname" doc:"Name in greetings and Received. Empty: hostname above."`
-	Postmaster     string     `toml:"postmaster" form:"mailbox" doc:"Who gets mail for postmaster without a domain (RFC 5321 section 4.5.1). Empty: postmaster at the domain of hostname, who is the administrator unless somebody has that address."`
-	MaxMessageSize Size       `toml:"max_message_size" min:"64KiB" max:"2GiB" doc:"Largest message accepted at any door."`
-	MaxRecipients  int        `toml:"max_recipients" min:"100" max:"100000" doc:"Most recipients of one message (RFC 5321 asks for 100 at least)."`
-	SmartHost      string     `toml:"smart_host" form:"hostport" doc:"Send all outside mail to this server, host:port, instead of by MX."`
-	SmartHostUser  string     `toml:"smart_host_user" doc:"User name there."`
-	SmartHostPass  string     `toml:"smart_host_password" secret:"yes" doc:"Password there."`
-	Retry          []Duration `toml:"retry" min:"1s" max:"24h" doc:"Pauses between attempts; the last one repeats."`
-	GiveUp         Duration   `toml:"give_up" min:"1m" max:"720h" doc:"A message not sent by then goes back to its sender."`
-	WarnAfter      Duration   `toml:"warn_after" min:"0s" max:"720h" doc:"The sender hears of a delay after this time; 0s: never."`
-	LocalNetworks  []string   `toml:"local_networks" form:"cidr" doc:"Networks whose machines (printers, scanners) may send to anybody without signing in. Empty: none."`
-	DNS            string     `toml:"dns" form:"hostport" doc:"Name server for MX look-ups, host:port. Empty: the system's."`
-	OutboundPort   int        `toml:"outbound_port" min:"1" max:"65535" doc:"Port of other mail servers; anything but 25 is for tests."`
+	Hostname       string `toml:"hostname" form:"hostname" doc:"Name in greetings and Received. Empty: hostname above."`
+	Postmaster     string `toml:"postmaster" form:"mailbox" doc:"Who gets mail for postmaster without a domain (RFC 5321 section 4.5.1). Empty: postmaster at the domain of hostname, who is the administrator unless somebody has that address."`
+	MaxMessageSize Size   `toml:"max_message_size" min:"64KiB" max:"2GiB" doc:"Largest message accepted by SMTP, LMTP and IMAP."`
+	MaxRecipients  int    `toml:"max_recipients" min:"100" max:"100000" doc:"Most recipients of one message (RFC 5321 asks for 100 at least)."`
+	SmartHost      string `toml:"smart_host" form:"hostport" doc:"Send all outside mail to this server, host:port, instead of by MX."`
+	SmartHostUser  string `toml:"smart_host_user" doc:"User name there."`
+	SmartHostPass  string `toml:"smart_host_password" secret:"yes" doc:"Password there."`
+	DNS            string `toml:"dns" form:"hostport" doc:"Name server for MX look-ups, host:port. Empty: the system's."`
+	OutboundPort   int    `toml:"outbound_port" min:"1" max:"65535" doc:"Port of other mail servers; anything but 25 is for tests."`
 }
 
 // Auth sets signing in.
 type Auth struct {
-	AccountTries      int      `toml:"account_tries" min:"3" max:"1000" doc:"Wrong passwords for one account within the window before it is locked out."`
-	AddressTries      int      `toml:"address_tries" min:"3" max:"100000" doc:"Wrong passwords from one network address within the window before it must wait."`
-	Window            Duration `toml:"window" min:"1m" max:"24h" doc:"Time over which wrong passwords are counted."`
-	LockOut           Duration `toml:"lock_out" min:"1m" max:"24h" doc:"First lock-out; each further one is twice as long, up to a day. Known addresses of the account are not blocked."`
-	MinPassword       int      `toml:"min_password" min:"4" max:"128" doc:"Shortest password, in characters."`
-	HashWorkers       int      `toml:"hash_workers" min:"0" max:"1024" doc:"Passwords checked at the same time, each takes 19 MiB; 0: one a processor."`
-	TokenLife         Duration `toml:"token_life" min:"1m" max:"24h" doc:"Life of the token that a role gets for a signed-in user."`
+	MinPassword       int      `toml:"min_password" min:"4" max:"128" doc:"Shortest password that the command line sets, in characters."`
 	ProofLife         Duration `toml:"proof_life" min:"1m" max:"24h" doc:"How long a repeated sign-in with the same password is answered from memory; sliding."`
-	PlaintextLoopback bool     `toml:"plaintext_loopback" doc:"Allow signing in without TLS from this machine itself."`
+	PlaintextLoopback bool     `toml:"plaintext_loopback" doc:"Allow signing in to submission without TLS from this machine itself; IMAP always does."`
 }
 
 // EAS is the policy for phones.
@@ -149,14 +142,12 @@ type EAS struct {
 	AllowNonProvisioning bool     `toml:"allow_non_provisioning" doc:"Let phones in that cannot enforce the policy."`
 	HeartbeatMin         Duration `toml:"heartbeat_min" min:"1s" max:"1h" doc:"Shortest long poll."`
 	HeartbeatMax         Duration `toml:"heartbeat_max" min:"1m" max:"59m" doc:"Longest long poll; keep it below auth.proof_life and the reverse proxy's time-out."`
-	MaxDevices           int      `toml:"max_devices" min:"1" max:"1000" doc:"Phones of one user."`
 }
 
 // Quota holds the default sizes.
 type Quota struct {
 	Mailbox     Size `toml:"mailbox" doc:"Size of a mailbox; beyond it nothing is delivered."`
 	Recoverable Size `toml:"recoverable" doc:"Size of what a user deleted and can still get back; beyond it the oldest goes."`
-	WarnPercent int  `toml:"warn_percent" min:"1" max:"100" doc:"The user is warned at this share of the mailbox's size."`
 }
 
 // Retention holds times after which the purger works.
@@ -169,7 +160,7 @@ type Retention struct {
 // Limits bounds the doors.
 type Limits struct {
 	Connections int `toml:"connections" min:"10" max:"1000000" doc:"Open connections at one door."`
-	PerAddress  int `toml:"per_address" min:"1" max:"1000000" doc:"Open connections from one network address at one door; those from this machine are not counted."`
+	PerAddress  int `toml:"per_address" min:"1" max:"1000000" doc:"Open connections from one network address at one SMTP door; those from this machine are not counted."`
 }
 
 // Log sets the log.
@@ -188,13 +179,12 @@ const day = 24 * Duration(time.Hour)
 
 // Default gives the configuration of an empty file.
 func Default() *Config {
-	minute, hour := Duration(time.Minute), Duration(time.Hour)
+	minute := Duration(time.Minute)
 	return &Config{
 		Data: "./data",
 		Listen: Listen{
 			SMTP: "127.0.0.1:2525", Submission: "127.0.0.1:2587", Submissions: "127.0.0.1:2465", LMTP: "127.0.0.1:2424",
-			IMAP: "127.0.0.1:2143", IMAPS: "127.0.0.1:2993", POP3: "127.0.0.1:2110", POP3S: "127.0.0.1:2995",
-			LDAP: "127.0.0.1:2389", LDAPS: "127.0.0.1:2636", GC: "127.0.0.1:2268", GCS: "127.0.0.1:2269",
+			IMAP: "127.0.0.1:2143", IMAPS: "127.0.0.1:2993",
 			HTTP: "127.0.0.1:2080", HTTPS: "127.0.0.1:2443", Metrics: "127.0.0.1:2081",
 			Directory: "127.0.0.1:2082", Relay: "127.0.0.1:2526",
 		},
@@ -202,19 +192,14 @@ func Default() *Config {
 		TLS:      TLS{MinVersion: "1.2"},
 		Links:    Links{LMTP: []string{"127.0.0.1:2424"}, Directory: "https://127.0.0.1:2082", Relay: "127.0.0.1:2526"},
 		SMTP: SMTP{
-			MaxMessageSize: 50 << 20, MaxRecipients: 1000,
-			Retry:  []Duration{minute, 5 * minute, 15 * minute, 30 * minute, hour, 2 * hour, 4 * hour},
-			GiveUp: 5 * day, WarnAfter: 4 * hour, OutboundPort: 25,
+			MaxMessageSize: 50 << 20, MaxRecipients: 1000, OutboundPort: 25,
 		},
-		Auth: Auth{
-			AccountTries: 10, AddressTries: 100, Window: 15 * minute, LockOut: 15 * minute, MinPassword: 8,
-			TokenLife: 10 * minute, ProofLife: 90 * minute, PlaintextLoopback: true,
-		},
+		Auth: Auth{MinPassword: 8, ProofLife: 90 * minute, PlaintextLoopback: true},
 		EAS: EAS{
 			PINRequired: true, PINMinLength: 4, PINMaxFailed: 8, LockAfter: 15 * minute,
-			HeartbeatMin: minute, HeartbeatMax: 59 * minute, MaxDevices: 20,
+			HeartbeatMin: minute, HeartbeatMax: 59 * minute,
 		},
-		Quota:     Quota{Mailbox: 5 << 30, Recoverable: 5 << 30, WarnPercent: 90},
+		Quota:     Quota{Mailbox: 5 << 30, Recoverable: 5 << 30},
 		Retention: Retention{Recoverable: 14 * day, Tombstones: 90 * day, Blobs: day},
 		Limits:    Limits{Connections: 20000, PerAddress: 500},
 		Log:       Log{Level: "info", Format: "auto"},

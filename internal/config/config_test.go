@@ -48,7 +48,7 @@ func TestDescribeIsTheDefault(t *testing.T) {
 	want := Default()
 	want.finish()
 	want.Database.MailURLs, want.Links.LMTPFor = map[string]string{}, map[string]string{}
-	got.Data, got.SMTP.LocalNetworks = want.Data, want.SMTP.LocalNetworks
+	got.Data = want.Data
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-default +described)\n%s", diff)
 	}
@@ -96,8 +96,6 @@ cert = "cert.pem"
 key = "/etc/key.pem"
 [smtp]
 max_message_size = "150MiB"
-retry = ["30s", "2h", "1d"]
-local_networks = ["192.0.2.0/24", "2001:db8::/32"]
 [quota]
 mailbox = 1000000
 `)
@@ -114,7 +112,7 @@ mailbox = 1000000
 			"WAYPOST_SMTP_MAX_RECIPIENTS=500", "WAYPOST_EAS_PIN_REQUIRED=false",
 			"WAYPOST_LINKS_LMTP=a:24, b:24",
 			"WAYPOST_LINKS_LMTP_FOR=default=a:24 second=b:24",
-			"WAYPOST_AUTH_LOCK_OUT=1h", "WAYPOST_QUOTA_RECOVERABLE=0",
+			"WAYPOST_AUTH_PROOF_LIFE=2h", "WAYPOST_LISTEN_LDAPS=127.0.0.1:636", "WAYPOST_QUOTA_RECOVERABLE=0",
 		},
 		Set: map[string]string{"listen.imap": "127.0.0.1:1430", "log.level": "debug"},
 	})
@@ -130,7 +128,7 @@ mailbox = 1000000
 		{"star", got.Listen.HTTPS, Address(":443")},
 		{"off", got.Listen.POP3.Open(), false},
 		{"empty", got.Listen.POP3S.Open(), false},
-		{"untouched", got.Listen.LDAP, Address("127.0.0.1:2389")},
+		{"untouched", got.Listen.IMAPS, Address("127.0.0.1:2993")},
 		{"secret from a file", got.Database.DirectoryURL, "postgres://d:word@db/x"},
 		{"mail databases", got.Database.Mail(), map[string]string{"one": "postgres://m@db/one", "two": "postgres://m@db/two"}},
 		{"private", got.Database.Private(), false},
@@ -139,13 +137,12 @@ mailbox = 1000000
 		{"size", got.SMTP.MaxMessageSize, Size(150 << 20)},
 		{"size in bytes", got.Quota.Mailbox, Size(1000000)},
 		{"no quota", got.Quota.Recoverable, Size(0)},
-		{"durations", got.SMTP.Retry, []Duration{Duration(30 * time.Second), Duration(2 * time.Hour), day}},
-		{"networks", got.SMTP.LocalNetworks, []string{"192.0.2.0/24", "2001:db8::/32"}},
 		{"number", got.SMTP.MaxRecipients, 500},
 		{"bool", got.EAS.PINRequired, false},
 		{"list", got.Links.LMTP, []string{"a:24", "b:24"}},
 		{"table", got.Links.LMTPFor, map[string]string{"default": "a:24", "second": "b:24"}},
-		{"duration", got.Auth.LockOut.D(), time.Hour},
+		{"duration", got.Auth.ProofLife.D(), 2 * time.Hour},
+		{"reserved", got.Listen.LDAPS, Address("127.0.0.1:636")},
 		{"level", got.Log.Level, "debug"},
 	} {
 		if !reflect.DeepEqual(tt.got, tt.want) {
@@ -171,15 +168,14 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"[smtp]\nmax_recipients = 5", []string{"#:2: smtp.max_recipients: must be at least 100, not 5"}},
 		{"[smtp]\nmax_message_size = \"huge\"", []string{`"huge" is not a size`}},
 		{"[smtp]\nmax_message_size = \"900GiB\"", []string{"#:2: smtp.max_message_size: must be at most 2GiB, not 900GiB"}},
-		{"[smtp]\nretry = \"5m\"", []string{`#:2: smtp.retry: a list is wanted: ["5m"]`}},
-		{"[smtp]\nretry = [\"5m\", \"soon\"]", []string{`"soon" is not a duration`}},
-		{"[smtp]\nretry = []", []string{"#:2: smtp.retry: smtp.retry needs at least one pause"}},
-		{"[smtp]\nlocal_networks = [\"10.0.0.1\"]", []string{`"10.0.0.1" is not a network`}},
+		{"[links]\nlmtp = \"a:24\"", []string{`#:2: links.lmtp: a list is wanted: ["a:24"]`}},
+		{"[links]\nlmtp = [\"a:24\", \"b\"]", []string{`#:2: links.lmtp: "b" is not host:port`}},
+		{"[eas]\nlock_after = \"soon\"", []string{`"soon" is not a duration`}},
 		{"[eas]\npin_required = \"yes\"", []string{"#:2: eas.pin_required: true or false is wanted, not a text"}},
 		{"[eas]\nheartbeat_min = \"30m\"\nheartbeat_max = \"20m\"", []string{"#:2: eas.heartbeat_min: eas.heartbeat_min 30m is longer than"}},
 		{"[auth]\nproof_life = \"30m\"", []string{"#:2: auth.proof_life: auth.proof_life 30m must be longer than eas.heartbeat_max 59m"}},
-		{"[auth]\nwindow = 5", []string{"#:2: auth.window: a duration in quotes like"}},
-		{"[auth]\nwindow = \"-5m\"", []string{`"-5m" is not a duration`}},
+		{"[auth]\nproof_life = 5", []string{"#:2: auth.proof_life: a duration in quotes like"}},
+		{"[auth]\nproof_life = \"-5m\"", []string{`"-5m" is not a duration`}},
 		{"[listen]\nimap = \"143\"", []string{`#:2: listen.imap: "143" is not host:port, nor "off"`}},
 		{"[listen]\nimap = \"127.0.0.1:99999\"", []string{"the port is not a number up to 65535"}},
 		{"[listen]\nimap = \"bad host:1\"", []string{"neither an address nor a host name"}},
@@ -189,7 +185,7 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"[database]\nmail_url = \"postgres://u:topsecret@h:port/x\"", []string{"#:2: database.mail_url: not a URL"}},
 		{"[database.mail_urls]\ndefault = \"postgres://h/x\"\n[database]\nmail_url = \"postgres://h/y\"", []string{"given by database.mail_url and by"}},
 		{"[links]\ndirectory = \"host:1\"", []string{"#:2: links.directory: "}},
-		{"[listen]\nsmpt = \"x\"\n[auth]\nwindow = 1\n[log]\nlevel = 1", []string{"#:2: ", "#:4: ", "#:6: "}},
+		{"[listen]\nsmpt = \"x\"\n[auth]\nproof_life = 1\n[log]\nlevel = 1", []string{"#:2: ", "#:4: ", "#:6: "}},
 	} {
 		path := write(t, tt.text)
 		_, err := Load(Source{File: path})

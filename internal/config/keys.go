@@ -124,7 +124,7 @@ func distance(a, b string) int {
 	return rows[1][len(b)]
 }
 
-// Describe gives the file with every key, its text and its default: what
+// Describe gives the file with every key that does something, its text and its default: what
 // `waypost config describe` prints. It is itself a valid file.
 func Describe() string {
 	var b strings.Builder
@@ -138,7 +138,7 @@ func Describe() string {
 func describe(b *strings.Builder, v reflect.Value, section string) {
 	for i := range v.NumField() { // TOML wants a section's own keys first
 		f := v.Type().Field(i)
-		if f.Type.Kind() == reflect.Struct || f.Type.Kind() == reflect.Map {
+		if f.Type.Kind() == reflect.Struct || f.Type.Kind() == reflect.Map || f.Tag.Get("reserved") != "" {
 			continue
 		}
 		comment(b, f)

@@ -273,7 +273,7 @@ func (l *loader) put(f leaf, where, dir string, value any) {
 func convert(f leaf, typed bool, value any) (reflect.Value, error) {
 	out := reflect.New(f.field.Type).Elem()
 	switch out.Interface().(type) {
-	case []string, []Duration:
+	case []string:
 		return convertList(f, out, typed, value)
 	case map[string]string:
 		return convertMap(f, out, typed, value)
@@ -481,9 +481,6 @@ func (l *loader) cross() {
 	}
 	if c.Auth.ProofLife <= c.EAS.HeartbeatMax {
 		l.say(at("auth.proof_life", "eas.heartbeat_max"), "auth.proof_life %v must be longer than eas.heartbeat_max %v", c.Auth.ProofLife, c.EAS.HeartbeatMax)
-	}
-	if len(c.SMTP.Retry) == 0 {
-		l.say(at("smtp.retry"), "smtp.retry needs at least one pause")
 	}
 	if _, twice := c.Database.MailURLs["default"]; twice && c.Database.MailURL != "" {
 		l.say(at("database.mail_urls", "database.mail_url"), "the mailbox database \"default\" is given by database.mail_url and by database.mail_urls")

@@ -72,6 +72,12 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10) + "B"
 }
 
+// UnmarshalText reads what String writes, and the other units.
+func (s *Size) UnmarshalText(text []byte) (err error) {
+	*s, err = parseSize(string(text))
+	return err
+}
+
 func parseSize(s string) (Size, error) {
 	for _, u := range sizeUnits {
 		n, ok := strings.CutSuffix(strings.ToLower(s), strings.ToLower(u.name))
@@ -142,12 +148,6 @@ var forms = map[string]func(string) error{
 	},
 	"hostport":  checkHostport,
 	"hostports": checkHostports,
-	"cidr": func(s string) error {
-		if _, err := netip.ParsePrefix(s); err != nil {
-			return fmt.Errorf("%q is not a network like 192.0.2.0/24", s)
-		}
-		return nil
-	},
 	"url": func(s string) error {
 		u, err := url.Parse(s)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
