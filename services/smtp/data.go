@@ -46,18 +46,16 @@ func (s *session) Data(r io.Reader) error {
 		level = slog.LevelError
 	}
 	s.srv.results.WithLabelValues(s.door.proto, result).Inc()
-	s.srv.o.Log.Log(s.conn.Context(), level, "message", "proto", s.door.proto, "cmd", "DATA", "id", tx.env.ID,
+	attrs := []any{
+		"proto", s.door.proto, "cmd", "DATA", "id", tx.env.ID,
 		"user", s.who.Address, "remote", s.conn.Addr(), "from", tx.env.From, "to", tx.to[:min(len(tx.to), 20)], "size", spool.Size(),
-		"dur", time.Since(begun), "result", reply.Code, "fault", reply.Message, "err", errText(err))
-	return reply
-}
-
-func errText(err error) string {
-	var own *gosmtp.SMTPError
-	if errors.As(err, &own) {
-		return ""
+		"dur", time.Since(begun), "result", reply.Code, "reply", reply.Message,
 	}
-	return err.Error()
+	if own := (*gosmtp.SMTPError)(nil); !errors.As(err, &own) {
+		attrs = append(attrs, "fault", fault.Of(err), "err", err)
+	}
+	s.srv.o.Log.Log(s.conn.Context(), level, "message", attrs...)
+	return reply
 }
 
 // readError gives the reply for a message that could not be read or handed over.
