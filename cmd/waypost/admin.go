@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"os"
@@ -67,8 +68,20 @@ func (a *app) configDescribe(context.Context, *cli) error {
 	return err
 }
 
-// configCheck has nothing left to do: a wrong configuration was refused before.
+// configCheck opens the files that the configuration names; what else may be
+// wrong with it was refused before.
 func (a *app) configCheck(context.Context, *cli) error {
+	for _, p := range []struct{ cert, key, name string }{
+		{a.cfg.TLS.Cert, a.cfg.TLS.Key, "tls.cert and tls.key"},
+		{a.cfg.TLS.LinkCert, a.cfg.TLS.LinkKey, "tls.link_cert and tls.link_key"},
+	} {
+		if p.cert == "" {
+			continue
+		}
+		if _, err := tls.LoadX509KeyPair(p.cert, p.key); err != nil {
+			return fault.From(fault.Invalid, err, "%s", p.name)
+		}
+	}
 	return a.out.done(map[string]string{"result": "ok"}, "The configuration is right.")
 }
 

@@ -33,7 +33,7 @@ type examination struct {
 }
 
 func (e *examination) add(check, result, found, mend string) {
-	e.Findings = append(e.Findings, finding{check, result, found, mend})
+	e.Findings = append(e.Findings, finding{check, result, oneLine(found), mend})
 }
 
 // doctor looks for what is wrong and says how to mend it. It exits 1 when there
@@ -68,7 +68,7 @@ func (a *app) doctor(ctx context.Context, c *cli) error {
 		}
 	}
 	if faults > 0 {
-		return fmt.Errorf("%d faults found", faults)
+		return fmt.Errorf("%s found", count(faults, "fault"))
 	}
 	return nil
 }
@@ -76,6 +76,13 @@ func (a *app) doctor(ctx context.Context, c *cli) error {
 func (a *app) examineDoors(ctx context.Context, e *examination) map[string]string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if !strings.Contains(a.cfg.Hostname, ".") {
+		e.add("hostname", "warning", a.cfg.Hostname+" is no name that the world finds", "set hostname to a name like mail.example.org")
+	}
+	if _, err := serve.Published(a.cfg.Data); err != nil && !a.cfg.Database.Private() {
+		a.examineLinks(ctx, e)
+		return nil
+	}
 	doors, err := serve.AwaitReady(ctx, a.cfg.Data)
 	if err != nil {
 		e.add("doors", "warning", err.Error(), "start it: waypost serve --data "+a.cfg.Data)
@@ -88,6 +95,31 @@ func (a *app) examineDoors(ctx context.Context, e *examination) map[string]strin
 	sort.Strings(names)
 	e.add("doors", "ok", fmt.Sprintf("%d answer: %s", len(doors), strings.Join(names, " ")), "")
 	return doors
+}
+
+// examineLinks asks the doors by which the separate programs reach each other:
+// where each of them runs is known to the configuration only.
+func (a *app) examineLinks(ctx context.Context, e *examination) {
+	look := func(key, addr, program string) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			e.add(key, "fault", err.Error(), "start "+program+", or correct "+key)
+			return
+		}
+		_ = conn.Close()
+		e.add(key, "ok", addr+" answers", "")
+	}
+	for _, u := range strings.Fields(a.cfg.Links.Directory) {
+		_, host, _ := strings.Cut(u, "://")
+		look("links.directory", strings.TrimSuffix(host, "/"), "waypost-directory")
+	}
+	for _, addr := range a.cfg.Links.LMTP {
+		look("links.lmtp", addr, "waypost-store")
+	}
+	for _, addr := range strings.Fields(a.cfg.Links.Relay) {
+		look("links.relay", addr, "waypost-smtp")
+	}
 }
 
 func (a *app) examineDatabase(ctx context.Context, e *examination) error {

@@ -18,7 +18,7 @@ type groupCmd struct {
 		Address string   `arg:"" help:"The group's address."`
 		Name    string   `help:"The name that others see; the address if not given."`
 		Member  []string `help:"The address of a member; may be repeated, and may be a group."`
-	} `cmd:"" help:"Add a group, or members to one. Example: waypost group add staff@example.org --member ann@example.org"`
+	} `cmd:"" help:"Add a group, or members to one."`
 	Remove struct {
 		Address string   `arg:""`
 		Member  []string `help:"Remove these members and keep the group."`
@@ -55,7 +55,7 @@ func (a *app) groupAdd(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return a.out.done(g, "%s has %d members.", g.Address, g.Count)
+	return a.out.done(g, "%s has %s.", g.Address, count(g.Count, "member"))
 }
 
 func (a *app) groupRemove(ctx context.Context, c *cli) error {
@@ -68,7 +68,7 @@ func (a *app) groupRemove(ctx context.Context, c *cli) error {
 		if err := a.dir.SetMembers(ctx, operator(), g.ID, nil, in.Member); err != nil {
 			return err
 		}
-		return a.out.done(map[string]any{"group": g.Address, "removed": in.Member}, "Removed %d members from %s.", len(in.Member), g.Address)
+		return a.out.done(map[string]any{"group": g.Address, "removed": in.Member}, "Removed %s from %s.", count(len(in.Member), "member"), g.Address)
 	}
 	if err := a.dir.RemoveGroup(ctx, operator(), g.ID); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (a *app) groupShow(ctx context.Context, c *cli) error {
 		return err
 	}
 	return a.out.show(g, func(w io.Writer) {
-		fmt.Fprintf(w, "%s  %s  (%d members)\n", g.Address, g.Name, g.Count)
+		fmt.Fprintf(w, "%s  %s  (%s)\n", g.Address, g.Name, count(g.Count, "member"))
 		for _, m := range g.Members {
 			fmt.Fprintf(w, "  %-6s %-32s %s\n", m.Kind, m.Address, m.Name)
 		}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,11 +25,11 @@ type mailboxCmd struct {
 		Address string `arg:"" help:"Whose mailbox."`
 		Path    string `arg:"" type:"path" help:"An mbox file, a Maildir, one .eml or a folder of them."`
 		Folder  string `help:"Put everything below this folder instead of where the files say."`
-	} `cmd:"" help:"Bring messages into a mailbox. Safe to repeat: what is there already is passed over. Example: waypost mailbox import ann@example.org ~/Maildir"`
+	} `cmd:"" help:"Bring messages into a mailbox. Safe to repeat: what is there already is passed over."`
 	Export struct {
 		Address string `arg:""`
 		Dir     string `arg:"" type:"path" help:"A folder that does not exist yet."`
-	} `cmd:"" help:"Write a mailbox as Maildirs, one a folder. Example: waypost mailbox export ann@example.org ./ann"`
+	} `cmd:"" help:"Write a mailbox as Maildirs, one a folder."`
 	Show struct {
 		Address string `arg:""`
 	} `cmd:"" help:"Show a mailbox's folders and sizes."`
@@ -105,7 +107,7 @@ func (a *app) mailboxImport(ctx context.Context, c *cli) error {
 	}
 	total, err := mailfile.Size(in.Path)
 	if err != nil {
-		return err
+		return fault.From(fault.Of(err), err, "%s cannot be read", in.Path)
 	}
 	into := &folders{a: a, as: as, box: box, list: list}
 	var below []string
@@ -135,7 +137,10 @@ func (a *app) mailboxImport(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return a.out.done(res, "%d messages imported into %s, %d were there already.", res.Imported, in.Address, res.Present)
+	if info, err := os.Stat(in.Path); err == nil && !info.IsDir() && info.Size() > 0 && res.Imported+res.Present == 0 {
+		return fault.New(fault.Invalid, "there is no message in %s: it is neither an mbox file nor an .eml", in.Path)
+	}
+	return a.out.done(res, "%s imported into %s, %d were there already.", count(res.Imported, "message"), in.Address, res.Present)
 }
 
 // addMessage streams a message into a mailbox. With once, the same content in
@@ -216,7 +221,7 @@ func (a *app) mailboxExport(ctx context.Context, c *cli) error {
 		}
 	}
 	_ = bar.Finish()
-	return a.out.done(map[string]any{"exported": n, "dir": in.Dir}, "%d messages written below %s.", n, in.Dir)
+	return a.out.done(map[string]any{"exported": n, "dir": in.Dir}, "%s written below %s.", count(n, "message"), in.Dir)
 }
 
 func (a *app) exportFolder(ctx context.Context, as directory.Principal, box store.MailboxID, f store.Folder, path []string, dir string, n int, bar *progressbar.ProgressBar) (int, error) {
@@ -261,6 +266,13 @@ func (a *app) mailboxShow(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	u, err := a.dir.UserByAddress(ctx, operator(), as.Address)
+	if err != nil {
+		return err
+	}
+	if u.Quota > 0 {
+		m.Quota = u.Quota // the directory's word goes before the default
+	}
 	list, _, err := a.mail.Folders(ctx, as, box)
 	if err != nil {
 		return err
@@ -276,7 +288,11 @@ func (a *app) mailboxShow(ctx context.Context, c *cli) error {
 	if err := a.out.list(nil, []any{"Folder", "Holds", "Items", "Unread", "Size"}, rows); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out.out, "\n%d items, %s; recoverable %s.\n", m.Items, bytesText(m.Used), bytesText(m.Recoverable))
+	quota := "without limit"
+	if m.Quota > 0 {
+		quota = "of " + bytesText(m.Quota)
+	}
+	fmt.Fprintf(a.out.out, "\n%s, %s %s; recoverable %s.\n", count(m.Items, "item"), bytesText(m.Used), quota, bytesText(m.Recoverable))
 	return nil
 }
 
@@ -293,7 +309,7 @@ type deviceCmd struct {
 		ID      string `arg:""`
 		Account bool   `help:"Only the account's data; needs a phone that speaks version 16.1."`
 		Cancel  bool   `help:"Take a wipe back that the phone has not carried out."`
-	} `cmd:"" help:"Erase a phone at its next contact. Example: waypost device wipe ann@example.org ABC123"`
+	} `cmd:"" help:"Erase a phone at its next contact."`
 	Block struct {
 		Address string `arg:""`
 		ID      string `arg:""`
@@ -342,7 +358,7 @@ func (a *app) deviceShow(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	d, err := a.mail.Device(ctx, as, box, strings.ToLower(c.Device.Show.ID))
+	d, err := a.device(ctx, as, box, c.Device.Show.ID)
 	if err != nil {
 		return err
 	}
@@ -350,10 +366,19 @@ func (a *app) deviceShow(ctx context.Context, c *cli) error {
 	return a.out.show(d, func(w io.Writer) {
 		fmt.Fprintf(w, "%s  %s  %s\n", d.ID, d.Type, deviceState(d))
 		fmt.Fprintf(w, "agent %s, protocol %s\nfirst seen %s, last seen %s from %s\n", d.Agent, d.Version, when(d.FirstSeen), when(d.LastSeen), d.LastFrom)
-		for k, v := range d.Info {
-			fmt.Fprintf(w, "%-16s %s\n", k, v)
+		for _, k := range slices.Sorted(maps.Keys(d.Info)) {
+			fmt.Fprintf(w, "%-16s %s\n", k, d.Info[k])
 		}
 	})
+}
+
+// device gives a phone of a mailbox by its id, in whatever case.
+func (a *app) device(ctx context.Context, as directory.Principal, box store.MailboxID, id string) (store.Device, error) {
+	d, err := a.mail.Device(ctx, as, box, strings.ToLower(id))
+	if isNotFound(err) {
+		return d, fault.New(fault.NotFound, "%s has no phone %s; see: waypost device list %s", as.Address, id, as.Address)
+	}
+	return d, err
 }
 
 // changeDevice changes a phone that is known; unlike the store's verb it makes none.
@@ -362,10 +387,11 @@ func (a *app) changeDevice(ctx context.Context, address, id string, fn func(*sto
 	if err != nil {
 		return err
 	}
-	id = strings.ToLower(id)
-	if _, err := a.mail.Device(ctx, as, box, id); err != nil {
+	known, err := a.device(ctx, as, box, id)
+	if err != nil {
 		return err
 	}
+	id = known.ID
 	d, err := a.mail.UpdateDevice(ctx, as, box, id, fn)
 	if err != nil {
 		return err
@@ -407,10 +433,11 @@ func (a *app) deviceRemove(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	id := strings.ToLower(c.Device.Remove.ID)
-	if _, err := a.mail.Device(ctx, as, box, id); err != nil {
+	known, err := a.device(ctx, as, box, c.Device.Remove.ID)
+	if err != nil {
 		return err
 	}
+	id := known.ID
 	if err := a.mail.RemoveDevice(ctx, as, box, id); err != nil {
 		return err
 	}

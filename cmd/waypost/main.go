@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,8 +29,8 @@ type cli struct {
 	Config string `help:"Configuration file (TOML)." placeholder:"FILE" env:"WAYPOST_CONFIG" type:"path"`
 	JSON   bool   `name:"json" help:"Print JSON."`
 
-	Serve   serveCmd   `cmd:"" help:"Run every role in this process. Example: waypost serve --data /var/lib/waypost"`
-	Ready   readyCmd   `cmd:"" help:"Wait until every door answers. Example: waypost ready --wait 60s"`
+	Serve   serveCmd   `cmd:"" help:"Run every role in this process."`
+	Ready   readyCmd   `cmd:"" help:"Wait until every door answers."`
 	Domain  domainCmd  `cmd:"" help:"Mail domains."`
 	User    userCmd    `cmd:"" help:"Users and rooms."`
 	Group   groupCmd   `cmd:"" help:"Distribution lists."`
@@ -61,65 +63,62 @@ const (
 	needQueue
 )
 
-// commands maps a command's path to its work, and says what it needs.
+// commands maps a command's path to its work, and says what it needs and how it
+// is used.
 var commands = map[string]struct {
-	need need
-	run  func(*app, context.Context, *cli) error
+	need    need
+	run     func(*app, context.Context, *cli) error
+	example string // shown by --help
 }{
-	"serve":                           {needNothing, (*app).serve},
-	"ready":                           {needNothing, (*app).ready},
-	"version":                         {needNothing, (*app).version},
-	"config describe":                 {needNothing, (*app).configDescribe},
-	"config check":                    {needNothing, (*app).configCheck},
-	"links init":                      {needNothing, (*app).linksInit},
-	"migrate":                         {needNothing, (*app).migrate},
-	"doctor":                          {needNothing, (*app).doctor},
-	"domain add <domain>":             {needDirectory, (*app).domainAdd},
-	"domain list":                     {needDirectory, (*app).domainList},
-	"domain remove <domain>":          {needDirectory, (*app).domainRemove},
-	"user add <address>":              {needDirectory, (*app).userAdd},
-	"user list":                       {needDirectory, (*app).userList},
-	"user show <address>":             {needDirectory, (*app).userShow},
-	"user passwd <address>":           {needDirectory, (*app).userPasswd},
-	"user disable <address>":          {needDirectory, (*app).userDisable},
-	"user enable <address>":           {needDirectory, (*app).userEnable},
-	"user remove <address>":           {needDirectory, (*app).userRemove},
-	"user import <file>":              {needDirectory, (*app).userImport},
-	"group add <address>":             {needDirectory, (*app).groupAdd},
-	"group remove <address>":          {needDirectory, (*app).groupRemove},
-	"group show <address>":            {needDirectory, (*app).groupShow},
-	"group list":                      {needDirectory, (*app).groupList},
-	"mailbox show <address>":          {needMail, (*app).mailboxShow},
-	"device list <address>":           {needMail, (*app).deviceList},
-	"queue list":                      {needQueue, (*app).queueList},
-	"queue show <id>":                 {needQueue, (*app).queueShow},
-	"queue retry <id>":                {needQueue, (*app).queueRetry},
-	"queue hold <id>":                 {needQueue, (*app).queueHold},
-	"queue release <id>":              {needQueue, (*app).queueRelease},
-	"queue delete <id>":               {needQueue, (*app).queueDelete},
-	"user rename <address> <to>":      {needDirectory, (*app).userRename},
-	"mailbox import <address> <path>": {needMail, (*app).mailboxImport},
-	"mailbox export <address> <dir>":  {needMail, (*app).mailboxExport},
-	"device show <address> <id>":      {needMail, (*app).deviceShow},
-	"device wipe <address> <id>":      {needMail, (*app).deviceWipe},
-	"device block <address> <id>":     {needMail, (*app).deviceBlock},
-	"device allow <address> <id>":     {needMail, (*app).deviceAllow},
-	"device remove <address> <id>":    {needMail, (*app).deviceRemove},
+	"serve":                           {needNothing, (*app).serve, "waypost serve --data /var/lib/waypost"},
+	"ready":                           {needNothing, (*app).ready, "waypost ready --data /var/lib/waypost --wait 60s"},
+	"version":                         {needNothing, (*app).version, "waypost version"},
+	"doctor":                          {needNothing, (*app).doctor, "waypost doctor --data /var/lib/waypost"},
+	"migrate":                         {needNothing, (*app).migrate, "waypost migrate --config /etc/waypost/waypost.toml --roles"},
+	"config describe":                 {needNothing, (*app).configDescribe, "waypost config describe > /etc/waypost/waypost.toml"},
+	"config check":                    {needNothing, (*app).configCheck, "waypost config check --config /etc/waypost/waypost.toml"},
+	"links init":                      {needNothing, (*app).linksInit, "waypost links init --data /var/lib/waypost"},
+	"domain add <domain>":             {needDirectory, (*app).domainAdd, "waypost domain add example.org"},
+	"domain list":                     {needDirectory, (*app).domainList, "waypost domain list --json"},
+	"domain remove <domain>":          {needDirectory, (*app).domainRemove, "waypost domain remove example.org"},
+	"user add <address>":              {needDirectory, (*app).userAdd, "waypost user add ann@example.org --name 'Ann Lee' --quota 10GiB"},
+	"user list":                       {needDirectory, (*app).userList, "waypost user list --json"},
+	"user show <address>":             {needDirectory, (*app).userShow, "waypost user show ann@example.org"},
+	"user passwd <address>":           {needDirectory, (*app).userPasswd, "waypost user passwd ann@example.org"},
+	"user disable <address>":          {needDirectory, (*app).userDisable, "waypost user disable ann@example.org"},
+	"user enable <address>":           {needDirectory, (*app).userEnable, "waypost user enable ann@example.org"},
+	"user remove <address>":           {needDirectory, (*app).userRemove, "waypost user remove ann@example.org"},
+	"user import <file>":              {needDirectory, (*app).userImport, "waypost user import people.csv"},
+	"user rename <address> <to>":      {needDirectory, (*app).userRename, "waypost user rename ann@example.org ann.lee@example.org"},
+	"user set <address>":              {needDirectory, (*app).userSet, "waypost user set ann@example.org --quota 20GiB --alias lee@example.org"},
+	"group add <address>":             {needDirectory, (*app).groupAdd, "waypost group add staff@example.org --name Staff --member ann@example.org"},
+	"group remove <address>":          {needDirectory, (*app).groupRemove, "waypost group remove staff@example.org --member ann@example.org"},
+	"group show <address>":            {needDirectory, (*app).groupShow, "waypost group show staff@example.org"},
+	"group list":                      {needDirectory, (*app).groupList, "waypost group list"},
+	"mailbox show <address>":          {needMail, (*app).mailboxShow, "waypost mailbox show ann@example.org"},
+	"mailbox import <address> <path>": {needMail, (*app).mailboxImport, "waypost mailbox import ann@example.org ~/Maildir"},
+	"mailbox export <address> <dir>":  {needMail, (*app).mailboxExport, "waypost mailbox export ann@example.org ./ann"},
+	"queue list":                      {needQueue, (*app).queueList, "waypost queue list --domain example.net"},
+	"queue show <id>":                 {needQueue, (*app).queueShow, "waypost queue show 17"},
+	"queue retry <id>":                {needQueue, (*app).queueRetry, "waypost queue retry all"},
+	"queue hold <id>":                 {needQueue, (*app).queueHold, "waypost queue hold 17"},
+	"queue release <id>":              {needQueue, (*app).queueRelease, "waypost queue release all"},
+	"queue delete <id>":               {needQueue, (*app).queueDelete, "waypost queue delete 17"},
+	"device list <address>":           {needMail, (*app).deviceList, "waypost device list ann@example.org"},
+	"device show <address> <id>":      {needMail, (*app).deviceShow, "waypost device show ann@example.org ABC123"},
+	"device wipe <address> <id>":      {needMail, (*app).deviceWipe, "waypost device wipe ann@example.org ABC123"},
+	"device block <address> <id>":     {needMail, (*app).deviceBlock, "waypost device block ann@example.org ABC123"},
+	"device allow <address> <id>":     {needMail, (*app).deviceAllow, "waypost device allow ann@example.org ABC123"},
+	"device remove <address> <id>":    {needMail, (*app).deviceRemove, "waypost device remove ann@example.org ABC123"},
 }
 
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
 	var c cli
-	parser, err := kong.New(&c, kong.Name("waypost"), kong.UsageOnError(),
-		kong.Description("Waypost: mail, calendar and directory for an organisation. Every command takes --data or --config, and --json."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	kctx, err := grammar(&c).Parse(args)
 	if err != nil {
-		panic(err) // the grammar above is wrong
-	}
-	kctx, err := parser.Parse(args)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "waypost:", err)
+		report(slices.Contains(args, "--json"), misused(err))
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -129,6 +128,50 @@ func run(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+func grammar(c *cli) *kong.Kong {
+	parser, err := kong.New(c, kong.Name("waypost"),
+		kong.Description("Waypost: mail and directory for an organisation. Every command takes --data or --config, and --json; waypost COMMAND --help shows an example."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Help(help))
+	if err != nil {
+		panic(err) // the grammar above is wrong
+	}
+	return parser
+}
+
+// help prints the usual help and, for a command, its example.
+func help(o kong.HelpOptions, ctx *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(o, ctx); err != nil {
+		return err
+	}
+	if cmd, ok := commands[pathOf(ctx.Selected())]; ok {
+		_, err := fmt.Fprintf(ctx.Stdout, "\nExample:\n  %s\n", cmd.example)
+		return err
+	}
+	return nil
+}
+
+// pathOf names a command as the table does, its arguments too.
+func pathOf(n *kong.Node) string {
+	if n == nil {
+		return ""
+	}
+	path := n.Path()
+	for _, arg := range n.Positional {
+		path += " <" + arg.Name + ">"
+	}
+	return path
+}
+
+// misused says where the right use is described.
+func misused(err error) error {
+	path := "waypost"
+	var p *kong.ParseError
+	if errors.As(err, &p) && p.Context != nil && p.Context.Selected() != nil {
+		path = p.Context.Selected().FullPath()
+	}
+	return fault.New(fault.Invalid, "%v; see: %s --help", err, path)
 }
 
 func execute(ctx context.Context, c *cli, name string) (err error) {
@@ -156,15 +199,22 @@ func execute(ctx context.Context, c *cli, name string) (err error) {
 // report prints one clear line; the operator sees the inside too.
 func report(asJSON bool, err error) {
 	if asJSON {
-		_ = json.NewEncoder(os.Stderr).Encode(map[string]string{"error": err.Error(), "kind": fault.Of(err).String()})
+		_ = json.NewEncoder(os.Stderr).Encode(map[string]string{"error": oneLine(err.Error()), "kind": fault.Of(err).String()})
 		return
 	}
-	text := err.Error()
+	text := oneLine(err.Error())
 	if errors.Is(err, context.Canceled) {
 		text = "interrupted"
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		text += "; run it as root, or as the user that owns the data folder"
+	}
 	fmt.Fprintln(os.Stderr, "waypost:", strings.TrimSpace(text))
 }
+
+// oneLine undoes the lines into which an error was broken within. Several
+// errors, as of a configuration, stay one line each.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n\t", " ") }
 
 func (a *app) version(context.Context, *cli) error {
 	v := roles.Version()

@@ -27,7 +27,7 @@ func (o output) show(v any, people func(w io.Writer)) error {
 	}
 	enc := json.NewEncoder(o.out)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	return enc.Encode(plain(v))
 }
 
 // done reports a change that has no table.
@@ -78,6 +78,14 @@ func when(t time.Time) string {
 		return "-"
 	}
 	return t.Local().Format("2006-01-02 15:04")
+}
+
+// count is a number and its noun: "1 member", "2 members".
+func count[N int | int64](n N, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 func bytesText(n int64) string {

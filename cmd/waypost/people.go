@@ -12,10 +12,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
 	"waypost/directory"
+	"waypost/internal/config"
+	"waypost/internal/fault"
 )
 
 // operator is who the command line acts as: whoever can read the data folder or
@@ -29,7 +32,7 @@ func operator() directory.Principal {
 type domainCmd struct {
 	Add struct {
 		Domain string `arg:"" help:"The mail domain, e.g. example.org."`
-	} `cmd:"" help:"Receive mail for a domain. Example: waypost domain add example.org"`
+	} `cmd:"" help:"Receive mail for a domain."`
 	List   struct{} `cmd:"" help:"List the domains."`
 	Remove struct {
 		Domain string `arg:""`
@@ -65,21 +68,38 @@ func (a *app) domainRemove(ctx context.Context, c *cli) error {
 
 type userCmd struct {
 	Add struct {
-		Address       string   `arg:"" help:"The primary address."`
-		Name          string   `required:"" help:"The name that others see."`
-		Given         string   `help:"Given name."`
-		Surname       string   `help:"Family name."`
-		OU            string   `name:"ou" help:"Organisational unit, as a path: Sales/North."`
-		Alias         []string `help:"A further address; may be repeated."`
-		Room          bool     `help:"A room: a mailbox that nobody signs in to."`
-		Admin         bool     `help:"May administer the organisation."`
-		Quota         int64    `help:"Bytes the mailbox may hold; 0 means the default."`
-		PasswordStdin bool     `help:"Read the password from standard input."`
-	} `cmd:"" help:"Add a user with a mailbox. Example: waypost user add ann@example.org --name 'Ann Lee'"`
+		Address       string      `arg:"" help:"The primary address."`
+		Name          string      `required:"" help:"The name that others see."`
+		Given         string      `help:"Given name."`
+		Surname       string      `help:"Family name."`
+		OU            string      `name:"ou" help:"Organisational unit, as a path: Sales/North."`
+		Alias         []string    `help:"A further address; may be repeated."`
+		Room          bool        `help:"A room: a mailbox that nobody signs in to."`
+		Admin         bool        `help:"May administer the organisation."`
+		Quota         config.Size `help:"What the mailbox may hold, like 10GiB; 0: the default." placeholder:"SIZE"`
+		PasswordStdin bool        `help:"Read the password from standard input."`
+	} `cmd:"" help:"Add a user with a mailbox."`
 	List struct{} `cmd:"" help:"List users and rooms."`
 	Show struct {
 		Address string `arg:""`
 	} `cmd:"" help:"Show one user."`
+	Set struct {
+		Address    string       `arg:"" help:"Whom to change."`
+		Name       *string      `help:"The name that others see."`
+		Given      *string      `help:"Given name."`
+		Surname    *string      `help:"Family name."`
+		Title      *string      `help:"Position."`
+		Department *string      `help:"Department."`
+		Company    *string      `help:"Company."`
+		Office     *string      `help:"Office."`
+		Phone      *string      `help:"Telephone at work."`
+		Mobile     *string      `help:"Mobile telephone."`
+		Quota      *config.Size `help:"What the mailbox may hold, like 20GiB; 0: the default." placeholder:"SIZE"`
+		Alias      []string     `help:"A further address; may be repeated."`
+		DropAlias  []string     `help:"A further address to take away."`
+		Admin      *bool        `negatable:"" help:"May administer the organisation, or not."`
+		Hidden     *bool        `negatable:"" help:"Not shown in address lists, or shown."`
+	} `cmd:"" help:"Change a user's attributes; what is not named stays."`
 	Passwd struct {
 		Address       string `arg:""`
 		PasswordStdin bool   `help:"Read the password from standard input."`
@@ -93,13 +113,13 @@ type userCmd struct {
 	Rename struct {
 		Address string `arg:"" help:"The address now."`
 		To      string `arg:"" help:"The new primary address. The old one keeps working."`
-	} `cmd:"" help:"Give a new primary address. Example: waypost user rename ann@example.org ann.lee@example.org"`
+	} `cmd:"" help:"Give a new primary address."`
 	Remove struct {
 		Address string `arg:""`
 	} `cmd:"" help:"Remove a user."`
 	Import struct {
 		File string `arg:"" type:"existingfile" help:"CSV with a header line (address,name,password and others), or LDIF."`
-	} `cmd:"" help:"Add many users. Example: waypost user import people.csv"`
+	} `cmd:"" help:"Add many users."`
 }
 
 // readPassword asks on a terminal, twice, or reads a line of standard input.
@@ -138,6 +158,14 @@ func readPassword(stdin bool) (string, error) {
 	return one, nil
 }
 
+// longEnough holds a password to auth.min_password.
+func (a *app) longEnough(password string) error {
+	if least := a.cfg.Auth.MinPassword; utf8.RuneCountInString(password) < least {
+		return fault.New(fault.Invalid, "the password is shorter than %d characters (auth.min_password)", least)
+	}
+	return nil
+}
+
 // madePassword is for an account whose password nobody gave: 20 characters, 100 bits.
 func madePassword() string {
 	b := make([]byte, 13)
@@ -149,7 +177,7 @@ func (a *app) userAdd(ctx context.Context, c *cli) error {
 	in := c.User.Add
 	u := directory.NewUser{User: directory.User{
 		Kind: directory.KindUser, Address: in.Address, Addresses: in.Alias, Name: in.Name,
-		Given: in.Given, Surname: in.Surname, OU: in.OU, Quota: in.Quota, Enabled: true,
+		Given: in.Given, Surname: in.Surname, OU: in.OU, Quota: int64(in.Quota), Enabled: true,
 	}}
 	if in.Room {
 		u.Kind = directory.KindRoom
@@ -168,6 +196,11 @@ func (a *app) userAdd(ctx context.Context, c *cli) error {
 	default:
 		made = madePassword()
 		u.Password = made
+	}
+	if !in.Room {
+		if err := a.longEnough(u.Password); err != nil {
+			return err
+		}
 	}
 	got, err := a.dir.AddUser(ctx, operator(), u)
 	if err != nil {
@@ -226,6 +259,7 @@ func (a *app) userShow(ctx context.Context, c *cli) error {
 			{"Title", u.Title},
 			{"Department", u.Department},
 			{"Phone", u.Phone},
+			{"Quota", quotaText(u.Quota)},
 			{"Mailbox", fmt.Sprintf("%d in %s", u.Mailbox, u.HomeMDB)},
 			{"Enabled", fmt.Sprint(u.Enabled)},
 			{"Administrator", fmt.Sprint(u.Roles&directory.RoleAdmin != 0)},
@@ -239,6 +273,13 @@ func (a *app) userShow(ctx context.Context, c *cli) error {
 	})
 }
 
+func quotaText(n int64) string {
+	if n == 0 {
+		return "the default"
+	}
+	return bytesText(n)
+}
+
 func without(list []string, one string) (rest []string) {
 	for _, s := range list {
 		if !strings.EqualFold(s, one) {
@@ -248,6 +289,56 @@ func without(list []string, one string) (rest []string) {
 	return rest
 }
 
+func (a *app) userSet(ctx context.Context, c *cli) error {
+	in := c.User.Set
+	u, err := a.dir.UserByAddress(ctx, operator(), in.Address)
+	if err != nil {
+		return err
+	}
+	got, err := a.dir.UpdateUser(ctx, operator(), u.ID, func(u *directory.User) error {
+		for _, f := range []struct{ from, to *string }{
+			{in.Name, &u.Name},
+			{in.Given, &u.Given},
+			{in.Surname, &u.Surname},
+			{in.Title, &u.Title},
+			{in.Department, &u.Department},
+			{in.Company, &u.Company},
+			{in.Office, &u.Office},
+			{in.Phone, &u.Phone},
+			{in.Mobile, &u.Mobile},
+		} {
+			if f.from != nil {
+				*f.to = *f.from
+			}
+		}
+		if in.Quota != nil {
+			u.Quota = int64(*in.Quota)
+		}
+		if in.Hidden != nil {
+			u.Hidden = *in.Hidden
+		}
+		if in.Admin != nil {
+			u.Roles &^= directory.RoleAdmin
+			if *in.Admin {
+				u.Roles |= directory.RoleAdmin
+			}
+		}
+		for _, drop := range in.DropAlias {
+			left := without(u.Addresses, drop)
+			if len(left) == len(u.Addresses) || strings.EqualFold(drop, u.Address) {
+				return fault.New(fault.NotFound, "%s is no further address of %s", drop, u.Address)
+			}
+			u.Addresses = left
+		}
+		u.Addresses = append(u.Addresses, in.Alias...)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.out.done(got, "Changed %s.", got.Address)
+}
+
 func (a *app) userPasswd(ctx context.Context, c *cli) error {
 	u, err := a.dir.UserByAddress(ctx, operator(), c.User.Passwd.Address)
 	if err != nil {
@@ -255,6 +346,9 @@ func (a *app) userPasswd(ctx context.Context, c *cli) error {
 	}
 	pw, err := readPassword(c.User.Passwd.PasswordStdin)
 	if err != nil {
+		return err
+	}
+	if err := a.longEnough(pw); err != nil {
 		return err
 	}
 	if err := a.dir.SetPassword(ctx, operator(), u.ID, pw); err != nil {
@@ -323,6 +417,14 @@ func (a *app) userImport(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	for _, r := range rows {
+		if r.user.Password == "" {
+			continue // nobody signs in until a password is set
+		}
+		if err := a.longEnough(r.user.Password); err != nil {
+			return fmt.Errorf("%s, line %d, %s: %w", c.User.Import.File, r.line, r.user.Address, err)
+		}
+	}
 	res := struct{ Added, Present int }{}
 	bar := progress("adding users", int64(len(rows)), false)
 	for chunk := range slices.Chunk(rows, 100) {
@@ -336,7 +438,7 @@ func (a *app) userImport(ctx context.Context, c *cli) error {
 		_ = bar.Add(len(chunk))
 	}
 	_ = bar.Finish()
-	return a.out.done(res, "%d users added, %d were there already.", res.Added, res.Present)
+	return a.out.done(res, "%s added, %d were there already.", count(res.Added, "user"), res.Present)
 }
 
 // addPeople adds users in one transaction or, when somebody among them is there
@@ -375,6 +477,9 @@ func readPeople(r io.Reader, name string) ([]person, error) {
 	cr := csv.NewReader(r)
 	cr.FieldsPerRecord = 0
 	head, err := cr.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s is empty: a header line is wanted, such as address,name,password", name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

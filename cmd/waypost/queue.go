@@ -17,13 +17,13 @@ type queueCmd struct {
 		Domain string `help:"Only mail to this domain."`
 		From   string `help:"Only mail from this sender."`
 		Limit  int    `help:"At most this many." default:"100"`
-	} `cmd:"" help:"List messages that wait, oldest first. Example: waypost queue list --domain example.net"`
+	} `cmd:"" help:"List messages that wait, oldest first."`
 	Show struct {
 		ID int64 `arg:""`
 	} `cmd:"" help:"Show one message and what its recipients' servers said."`
 	Retry struct {
 		ID string `arg:"" help:"A message's number, or all."`
-	} `cmd:"" help:"Try again now. Example: waypost queue retry all"`
+	} `cmd:"" help:"Try again now."`
 	Hold struct {
 		ID string `arg:"" help:"A message's number, or all."`
 	} `cmd:"" help:"Keep from being sent until it is released."`
@@ -73,7 +73,7 @@ func (a *app) queueShow(ctx context.Context, c *cli) error {
 	return a.out.show(e, func(w io.Writer) {
 		fmt.Fprintf(w, "%d  %s\nfrom     %s\nsize     %s\nsince    %s\nexpires  %s\n", e.ID, e.Key, e.From, bytesText(e.Size), when(e.Created), when(e.Expires))
 		for _, r := range e.To {
-			fmt.Fprintf(w, "to       %s: %s, %d attempts, next %s\n", r.Address, r.State, r.Attempts, when(r.Next))
+			fmt.Fprintf(w, "to       %s: %s, %s, next %s\n", r.Address, r.State, count(r.Attempts, "attempt"), when(r.Next))
 			if s := r.Last.String(); s != "" {
 				fmt.Fprintf(w, "         %s %s\n", when(r.Last.At), s)
 			}
@@ -90,27 +90,27 @@ func (a *app) queueChange(id, say string, fn func(id int64) (int64, error)) erro
 			return fmt.Errorf("%q is not a message's number; see: waypost queue list", id)
 		}
 	}
-	count, err := fn(n)
+	all, err := fn(n)
 	if err != nil {
 		return err
 	}
-	return a.out.done(map[string]int64{"recipients": count}, say, count)
+	return a.out.done(map[string]int64{"recipients": all}, say, count(all, "recipient"))
 }
 
 func (a *app) queueRetry(ctx context.Context, c *cli) error {
-	return a.queueChange(c.Queue.Retry.ID, "%d recipients are tried again now.", func(id int64) (int64, error) {
+	return a.queueChange(c.Queue.Retry.ID, "Tried again now: %s.", func(id int64) (int64, error) {
 		return a.more.queue.Retry(ctx, operator(), id, time.Now())
 	})
 }
 
 func (a *app) queueHold(ctx context.Context, c *cli) error {
-	return a.queueChange(c.Queue.Hold.ID, "%d recipients are held.", func(id int64) (int64, error) {
+	return a.queueChange(c.Queue.Hold.ID, "Held: %s.", func(id int64) (int64, error) {
 		return a.more.queue.Hold(ctx, operator(), id)
 	})
 }
 
 func (a *app) queueRelease(ctx context.Context, c *cli) error {
-	return a.queueChange(c.Queue.Release.ID, "%d recipients go on.", func(id int64) (int64, error) {
+	return a.queueChange(c.Queue.Release.ID, "Go on: %s.", func(id int64) (int64, error) {
 		return a.more.queue.Release(ctx, operator(), id)
 	})
 }
@@ -120,5 +120,5 @@ func (a *app) queueDelete(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return a.out.done(map[string]int64{"recipients": n}, "Removed, with %d recipients.", n)
+	return a.out.done(map[string]int64{"recipients": n}, "Removed, with %s.", count(n, "recipient"))
 }

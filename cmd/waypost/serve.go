@@ -23,6 +23,12 @@ func (a *app) serve(ctx context.Context, c *cli) error {
 	if c.Serve.Demo && a.cfg.SMTP.Postmaster == "" {
 		a.cfg.SMTP.Postmaster = "postmaster@" + demo.Domain
 	}
+	// First of all: what follows must not touch the files of another one.
+	unlock, err := lockData(a.cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	p := roles.New("waypost", a.cfg)
 	defer p.Close()
 	if err := serve.Withdraw(a.cfg.Data); err != nil {

@@ -104,8 +104,8 @@ type TLS struct {
 type Links struct {
 	LMTP      []string          `toml:"lmtp" form:"hostport" doc:"Store servers that deliver into every mailbox database, host:port."`
 	LMTPFor   map[string]string `toml:"lmtp_for" form:"hostports" doc:"Store servers for one mailbox database by its name, host:port, several separated by spaces."`
-	Directory string            `toml:"directory" form:"url" doc:"URL of waypost-directory, https://host:port."`
-	Relay     string            `toml:"relay" form:"hostport" doc:"waypost-smtp's relay door, host:port."`
+	Directory string            `toml:"directory" form:"urls" doc:"URL of waypost-directory, https://host:port; several separated by spaces."`
+	Relay     string            `toml:"relay" form:"hostports" doc:"waypost-smtp's relay door, host:port; several separated by spaces."`
 }
 
 // SMTP sets the transport.

@@ -148,10 +148,12 @@ var forms = map[string]func(string) error{
 	},
 	"hostport":  checkHostport,
 	"hostports": checkHostports,
-	"url": func(s string) error {
-		u, err := url.Parse(s)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-			return fmt.Errorf("%q is not a URL like https://host:port", s)
+	"urls": func(s string) error {
+		for _, one := range strings.Fields(s) {
+			u, err := url.Parse(one)
+			if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+				return fmt.Errorf("%q is not a URL like https://host:port", one)
+			}
 		}
 		return nil
 	},
