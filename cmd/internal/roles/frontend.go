@@ -12,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
+	"golang.org/x/net/netutil"
 
 	"waypost/internal/config"
 	"waypost/internal/serve"
@@ -46,7 +47,7 @@ func (p *Program) Frontend(ctx context.Context) error {
 	}
 	if plain != nil {
 		p.part("http", func(ctx context.Context) error {
-			return serve.HTTP(ctx, plain, onlyFromProxy(routes), p.Log)
+			return serve.HTTP(ctx, netutil.LimitListener(plain, p.Config.Limits.Connections), onlyFromProxy(routes), p.Log)
 		})
 	}
 	encrypted, err := p.listen(ctx, "https", p.Config.Listen.HTTPS)
@@ -63,7 +64,7 @@ func (p *Program) Frontend(ctx context.Context) error {
 		// connection with the others, which old phones and proxies do badly.
 		conf.NextProtos = []string{"http/1.1"}
 		p.part("https", func(ctx context.Context) error {
-			return serve.HTTP(ctx, tls.NewListener(encrypted, conf), routes, p.Log)
+			return serve.HTTP(ctx, tls.NewListener(netutil.LimitListener(encrypted, p.Config.Limits.Connections), conf), routes, p.Log)
 		})
 	}
 	p.part("phones", func(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"waypost/directory"
 	"waypost/directory/authn"
@@ -175,9 +176,7 @@ func (p *Program) OpenMail(ctx context.Context) error {
 		}
 		pools[name] = db
 	}
-	mail, err := storepg.New(pools, storepg.Options{
-		Quota: int64(p.Config.Quota.Mailbox), RecoverableQuota: int64(p.Config.Quota.Recoverable), Log: p.Log,
-	})
+	mail, err := storepg.New(pools, storeOptions(p.Config, p.Log))
 	if err != nil {
 		return err
 	}
@@ -186,10 +185,24 @@ func (p *Program) OpenMail(ctx context.Context) error {
 	return nil
 }
 
+// storeOptions are the same for every program and for the command line.
+func storeOptions(cfg *config.Config, log *slog.Logger) storepg.Options {
+	o := storepg.Options{
+		Quota: int64(cfg.Quota.Mailbox), RecoverableQuota: int64(cfg.Quota.Recoverable), Log: log,
+		// The doors refuse what is too large; what is imported may be larger.
+		MaxMessage: max(256<<20, int64(cfg.SMTP.MaxMessageSize)+1<<20),
+	}
+	if o.RecoverableQuota == 0 {
+		o.RecoverableQuota = -1 // without limit, as the configuration says it
+	}
+	return o
+}
+
 // maintain runs the purger.
 func (p *Program) maintain() {
 	r := storepg.Retention{
-		Recoverable: p.Config.Retention.Recoverable.D(), Tombstones: p.Config.Retention.Tombstones.D(), Content: p.Config.Retention.Blobs.D(),
+		// The store takes 0 for "as usual", the configuration for "not at all".
+		Recoverable: max(p.Config.Retention.Recoverable.D(), time.Second), Tombstones: p.Config.Retention.Tombstones.D(), Content: p.Config.Retention.Blobs.D(),
 	}
 	p.part("purger", func(ctx context.Context) error { return p.mail.Maintain(ctx, r) })
 }

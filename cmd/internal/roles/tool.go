@@ -175,9 +175,7 @@ func OpenTool(ctx context.Context, cfg *config.Config, log *slog.Logger, n Need)
 				return nil, err
 			}
 		}
-		if t.Mail, err = storepg.New(pools, storepg.Options{
-			Quota: int64(cfg.Quota.Mailbox), RecoverableQuota: int64(cfg.Quota.Recoverable), Log: log,
-		}); err != nil {
+		if t.Mail, err = storepg.New(pools, storeOptions(cfg, log)); err != nil {
 			return nil, err
 		}
 		behind(t.Mail.Run)

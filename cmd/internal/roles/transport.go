@@ -45,7 +45,7 @@ func (p *Program) LMTP(ctx context.Context, d *delivery.Service) error {
 	}
 	o := lmtp.Options{
 		Hostname: p.Config.SMTP.Hostname, MaxSize: int64(p.Config.SMTP.MaxMessageSize), TrustLoopback: true,
-		Log: p.Log, Metrics: p.Health.Registry,
+		MaxConns: p.Config.Limits.Connections, Log: p.Log, Metrics: p.Health.Registry,
 	}
 	if o.TLS, err = p.linkServer(p.Config.Listen.LMTP, "waypost-smtp"); err != nil {
 		return err
