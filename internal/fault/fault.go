@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 )
 
 // Kind is what went wrong, as a caller can act on it.
@@ -57,6 +58,9 @@ func (k Kind) String() string {
 	}
 	return names[k]
 }
+
+// LogValue is the kind's name, in every format of the log.
+func (k Kind) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // Kinds lists every kind, for tests that a protocol's table is total.
 func Kinds() []Kind {

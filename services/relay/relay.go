@@ -55,7 +55,7 @@ type Options struct {
 	PerDomain    int           // to one domain at once; 20 when 0
 	DialTimeout  time.Duration // 30 s when 0
 	ReplyTimeout time.Duration // 5 minutes when 0 (RFC 5321 section 4.5.3.2)
-	Lease        time.Duration // 5 minutes when 0
+	Lease        time.Duration // how soon what a dead process was working on goes on; prolonged while it lives; 45 s when 0
 	Poll         time.Duration // look for other processes' messages; 1 s when 0
 
 	Now     func() time.Time // time.Now when nil
@@ -98,7 +98,7 @@ func New(q Queue, dir Directory, d Deliverer, o Options) *Relay {
 	}
 	o.Workers, o.PerDomain = or(o.Workers, 32), or(o.PerDomain, 20)
 	o.DialTimeout, o.ReplyTimeout = or(o.DialTimeout, 30*time.Second), or(o.ReplyTimeout, 5*time.Minute)
-	o.Lease, o.Poll = or(o.Lease, 5*time.Minute), or(o.Poll, time.Second)
+	o.Lease, o.Poll = or(o.Lease, 45*time.Second), or(o.Poll, time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
