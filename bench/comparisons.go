@@ -1,17 +1,26 @@
 package main
 
+import "fmt"
+
 // comparison is one kind of load, for the peer and for Waypost alike.
 type comparison struct {
 	name    string
 	peer    string // the peer's start script; "" if Waypost is measured alone
 	script  string // instead of the load generator
 	mayFail bool   // the script's exit status says nothing
+	rounds  int    // at most this many; 0: as asked for
 	figures []figure
 
-	args     func(addr map[string]string) []string
-	env      func(addr map[string]string) []string
-	peerArgs func() []string
-	peerEnv  func() []string
+	// prepare, if not nil, runs once on each side before the first round.
+	prepare func(s side) []string
+	args    func(s side, round int) []string
+	env     func(s side) []string
+}
+
+// side is one of the two servers that are compared.
+type side struct {
+	smtp, imap, eas string // host:port, and the URL of ActiveSync
+	peer            bool
 }
 
 // figure is one number of a result.
@@ -36,39 +45,35 @@ func at(path ...string) func(map[string]any) (float64, bool) {
 	}
 }
 
-// The peers' ports, as their scripts set them.
-const (
-	peerSMTP = "127.0.0.1:10025"
-	peerIMAP = "127.0.0.1:10143"
-	peerEAS  = "http://127.0.0.1:10080/Microsoft-Server-ActiveSync"
-)
+// peerSide is where the peers' scripts make them listen.
+var peerSide = side{smtp: "127.0.0.1:10025", imap: "127.0.0.1:10143", eas: "http://127.0.0.1:10080/Microsoft-Server-ActiveSync", peer: true}
+
+func ourSide(a map[string]string) side {
+	return side{smtp: a["smtp"], imap: a["imap"], eas: "https://" + a["https"] + "/Microsoft-Server-ActiveSync"}
+}
 
 func comparisons() []comparison {
 	// imap is a comparison of the generator's imap modes against Dovecot.
 	imap := func(name string, figures []figure, args ...string) comparison {
-		with := func(addr string) []string { return append([]string{"imap", "-addr", addr}, args...) }
 		return comparison{
 			name: name, peer: "dovecot", figures: figures,
-			args: func(a map[string]string) []string { return with(a["imap"]) }, peerArgs: func() []string { return with(peerIMAP) },
-			env: noEnv, peerEnv: func() []string { return nil },
+			prepare: func(s side) []string {
+				return []string{"imap", "-addr", s.imap, "-mode", "fill", "-users", "111-112", "-fill", "10000", "-conns", "4"}
+			},
+			args: func(s side, _ int) []string { return append([]string{"imap", "-addr", s.imap}, args...) },
 		}
 	}
-	smtp := func(addr, imapAddr string) []string {
-		return []string{"smtp", "-addr", addr, "-users", "1-100", "-count", "3000", "-conns", "8", "-sizes", "10k", "-verify-imap", imapAddr, "-empty-first"}
-	}
-	idle := func(addr, via string) []string {
-		return []string{"imap", "-addr", addr, "-mode", "idle", "-users", "121-220", "-conns", "100", "-senders", "4", "-count", "200", "-via", "smtp", "-via-addr", via}
-	}
-	eas := func(name string, figures []figure, args ...string) comparison {
-		with := append(args, "--user-format", "u%04d@example.test", "--first", "1", "--count", "8", "--devices", "8")
+	eas := func(name string, rounds int, figures []figure, args ...string) comparison {
+		args = append(args, "--user-format", "u%04d@example.test", "--first", "1", "--count", "8", "--devices", "8")
 		return comparison{
-			name: name, peer: "sogo", script: "eas/load.py", figures: figures, mayFail: true,
-			args: func(map[string]string) []string { return with }, peerArgs: func() []string { return with },
-			env: func(a map[string]string) []string {
-				return []string{"EAS_URL=https://" + a["https"] + "/Microsoft-Server-ActiveSync", "EAS_INSECURE_TLS=1", "EAS_PASSWORD=" + password, "IMAP_ADDR=" + a["imap"], "SMTP_ADDR=" + a["smtp"]}
-			},
-			peerEnv: func() []string {
-				return []string{"EAS_URL=" + peerEAS, "EAS_PASSWORD=" + password, "IMAP_ADDR=" + peerIMAP, "SMTP_ADDR=" + peerSMTP, "EAS_IMAP_MODSEQ=1"}
+			name: name, peer: "sogo", script: "eas/load.py", rounds: rounds, figures: figures, mayFail: true,
+			args: func(side, int) []string { return args },
+			env: func(s side) []string {
+				env := []string{"EAS_URL=" + s.eas, "EAS_INSECURE_TLS=1", "EAS_PASSWORD=" + password, "IMAP_ADDR=" + s.imap, "SMTP_ADDR=" + s.smtp}
+				if s.peer {
+					env = append(env, "EAS_IMAP_MODSEQ=1") // SOGo makes its keys from it
+				}
+				return env
 			},
 		}
 	}
@@ -79,36 +84,45 @@ func comparisons() []comparison {
 				{name: "SMTP, 10 KiB, 8 connections: visible over IMAP", unit: "/s", pick: at("extra", "e2e_per_s")},
 				{name: "SMTP, 10 KiB, 8 connections: accepted", unit: "/s", pick: at("ops_per_s")},
 			},
-			args: func(a map[string]string) []string { return smtp(a["smtp"], a["imap"]) }, peerArgs: func() []string { return smtp(peerSMTP, peerIMAP) },
-			env: noEnv, peerEnv: func() []string { return nil },
+			args: func(s side, _ int) []string {
+				return []string{"smtp", "-addr", s.smtp, "-users", "1-100", "-count", "3000", "-conns", "8", "-sizes", "10k", "-verify-imap", s.imap, "-empty-first"}
+			},
 		},
-		imap("append", []figure{{name: "APPEND, 10 KiB, 4 mailboxes", unit: "/s", pick: at("ops_per_s")}},
-			"-mode", "fill", "-users", "111-114", "-fill", "10000", "-conns", "4"),
+		{
+			name: "append", peer: "dovecot",
+			figures: []figure{{name: "APPEND, 10 KiB, 4 mailboxes", unit: "/s", pick: at("ops_per_s")}},
+			args: func(s side, round int) []string {
+				return []string{"imap", "-addr", s.imap, "-mode", "fill", "-users", "115-118", "-fill", fmt.Sprint(500 * (round + 1)), "-conns", "4"}
+			},
+		},
 		imap("list", []figure{
 			{name: "UID FETCH 1:* (FLAGS ENVELOPE), 10,000 messages, one at a time", unit: "ms", lower: true, pick: at("by_op", "list", "p50_ms")},
-		}, "-mode", "mix", "-mix", "list:1", "-users", "111-111", "-conns", "1", "-count", "40", "-ops-per-login", "0"),
+		}, "-mode", "mix", "-mix", "list:1", "-users", "111-111", "-conns", "1", "-count", "30", "-ops-per-login", "0"),
 		imap("body", []figure{{name: "UID FETCH BODY.PEEK[], warm, 4 connections", unit: "/s", pick: at("ops_per_s")}},
-			"-mode", "mix", "-mix", "body:1", "-users", "111-114", "-conns", "4", "-duration", "8s", "-ops-per-login", "0"),
+			"-mode", "mix", "-mix", "body:1", "-users", "111-112", "-conns", "4", "-duration", "8s", "-ops-per-login", "0"),
 		imap("mix", []figure{
-			{name: "mail client's mix, 10,000 messages, 4 connections", unit: "/s", pick: at("ops_per_s")},
+			{name: "a mail program's mix, 10,000 messages, 4 connections", unit: "/s", pick: at("ops_per_s")},
 			{name: "SELECT of 10,000", unit: "ms", lower: true, pick: at("by_op", "select", "p50_ms")},
 			{name: "STORE of one flag", unit: "ms", lower: true, pick: at("by_op", "store", "p50_ms")},
 			{name: "SEARCH by Message-ID or subject", unit: "ms", lower: true, pick: at("by_op", "search", "p50_ms")},
-			{name: "connect and LOGIN", unit: "ms", lower: true, pick: at("by_op", "login", "p50_ms")},
-		}, "-mode", "mix", "-users", "111-114", "-conns", "4", "-duration", "20s"),
+			{name: "connect and LOGIN", unit: "ms", lower: true, pick: at("by_op", "connect+login", "p50_ms")},
+		}, "-mode", "mix", "-users", "111-112", "-conns", "4", "-duration", "12s"),
 		{
 			name: "idle", peer: "postfix",
 			figures: []figure{{name: "push: accepted by SMTP to EXISTS on IDLE", unit: "ms", lower: true, pick: at("by_op", "push_after_accept", "p50_ms")}},
-			args:    func(a map[string]string) []string { return idle(a["imap"], a["smtp"]) }, peerArgs: func() []string { return idle(peerIMAP, peerSMTP) },
-			env: noEnv, peerEnv: func() []string { return nil },
+			args: func(s side, _ int) []string {
+				return []string{"imap", "-addr", s.imap, "-mode", "idle", "-users", "121-220", "-conns", "100", "-senders", "4", "-count", "100", "-via", "smtp", "-via-addr", s.smtp}
+			},
 		},
-		eas("eas-initial", []figure{{name: "ActiveSync, initial sync of 1,000 messages, 8 phones", unit: "messages/s", pick: at("setup", "messages_per_s")}},
-			"initial", "--messages", "1000", "--window", "100"),
-		eas("eas-incremental", []figure{{name: "ActiveSync, sync that shows one new message", unit: "ms", lower: true, pick: at("operations", "Sync", "p50_ms")}},
-			"incremental", "--rounds", "5"),
-		eas("eas-ping", []figure{{name: "push: accepted by SMTP to the answer of Ping", unit: "ms", lower: true, pick: at("operations", "delivery to Ping", "p50_ms")}},
-			"ping", "--rounds", "2", "--heartbeat", "60"),
+		eas("eas-initial", 0, []figure{
+			{name: "ActiveSync, initial sync of 1,000 messages, 8 phones", unit: "messages/s", pick: at("setup", "messages_per_s")},
+		}, "initial", "--messages", "1000", "--window", "100"),
+		eas("eas-incremental", 0, []figure{
+			{name: "ActiveSync, a sync that shows one new message: rate", unit: "/s", pick: at("operations", "Sync shows one new message", "ops_per_s")},
+			{name: "ActiveSync, a sync that shows one new message: time", unit: "ms", lower: true, pick: at("operations", "Sync", "p50_ms")},
+		}, "incremental", "--rounds", "5"),
+		eas("eas-ping", 3, []figure{
+			{name: "push: accepted by SMTP to the answer of Ping", unit: "ms", lower: true, pick: at("operations", "delivery to Ping", "p50_ms")},
+		}, "ping", "--rounds", "1", "--heartbeat", "60"),
 	}
 }
-
-func noEnv(map[string]string) []string { return nil }

@@ -32,7 +32,7 @@ import (
 
 func main() {
 	log.SetFlags(log.Ltime)
-	b := &bench{}
+	b := &bench{prepared: map[side]bool{}}
 	flag.StringVar(&b.tools, "tools", "../shared", "folder with bench/ and peers/")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each comparison runs")
 	flag.StringVar(&b.only, "only", "", "comma-separated comparisons; all if empty")
@@ -61,6 +61,8 @@ type bench struct {
 	serve *exec.Cmd
 	out   *os.File
 	rows  []row
+
+	prepared map[side]bool // mailboxes of 10,000 are there
 }
 
 type row struct {
@@ -222,27 +224,43 @@ func (b *bench) compare(ctx context.Context, c comparison) error {
 			return fmt.Errorf("starting %s: %w", c.peer, err)
 		}
 	}
-	for round := range b.rounds {
-		if c.peer != "" && !b.alone {
-			res, err := b.load(ctx, c, c.peerArgs(), c.peerEnv())
+	sides := []side{ourSide(b.addr)}
+	if c.peer != "" && !b.alone {
+		sides = []side{peerSide, sides[0]}
+	}
+	rounds := b.rounds
+	if c.rounds != 0 {
+		rounds = min(rounds, c.rounds)
+	}
+	for _, s := range sides {
+		if c.prepare == nil || b.prepared[s] {
+			continue
+		}
+		log.Printf("%s: preparing", c.name)
+		if _, err := b.load(ctx, comparison{name: c.name + " prepare"}, c.prepare(s), nil); err != nil {
+			return fmt.Errorf("preparing: %w", err)
+		}
+		b.prepared[s] = true
+	}
+	for round := range rounds {
+		for _, s := range sides {
+			var env []string
+			if c.env != nil {
+				env = c.env(s)
+			}
+			res, err := b.load(ctx, c, c.args(s, round), env)
 			if err != nil {
-				return fmt.Errorf("%s, round %d: %w", c.peer, round+1, err)
+				return fmt.Errorf("round %d: %w", round+1, err)
 			}
 			for i, f := range c.figures {
-				if v, ok := f.pick(res); ok {
-					r[i].peers = append(r[i].peers, v)
-					r[i].pcpu = append(r[i].pcpu, cpu(res))
+				v, ok := f.pick(res)
+				switch {
+				case !ok:
+				case s.peer:
+					r[i].peers, r[i].pcpu = append(r[i].peers, v), append(r[i].pcpu, cpu(res))
+				default:
+					r[i].ours, r[i].cpu = append(r[i].ours, v), append(r[i].cpu, cpu(res))
 				}
-			}
-		}
-		res, err := b.load(ctx, c, c.args(b.addr), c.env(b.addr))
-		if err != nil {
-			return fmt.Errorf("waypost, round %d: %w", round+1, err)
-		}
-		for i, f := range c.figures {
-			if v, ok := f.pick(res); ok {
-				r[i].ours = append(r[i].ours, v)
-				r[i].cpu = append(r[i].cpu, cpu(res))
 			}
 		}
 	}
