@@ -95,15 +95,13 @@ func (x *message) native() uint8 {
 	return bodyPlain
 }
 
-// decodedSize estimates a part's length as text.
+// decodedSize estimates a part's length without its transfer encoding.
 func decodedSize(p *mail.Part) int64 {
-	if p == nil {
-		return 0
+	n := p.Size()
+	if p.Encoding != "base64" {
+		return n
 	}
-	if p.Encoding == "base64" {
-		return p.Size() * 3 / 4
-	}
-	return p.Size()
+	return (n - 2*max(p.Lines-1, 0)) * 3 / 4 // its line ends are not of the content
 }
 
 // segments gives the parts that make up the body of a type, in order.

@@ -41,4 +41,11 @@ type itemStore interface {
 	Content(ctx context.Context, as directory.Principal, box store.MailboxID, item store.ItemID) (store.Content, error)
 }
 
+// warmer is a store that reads the beginnings of many messages in one question,
+// so that opening them afterwards asks nothing more. It is used where it is there.
+type warmer interface {
+	// Warm reads ahead for at most 1,000 items; those that are gone are left out.
+	Warm(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) error
+}
+
 var _ mailStore = store.Store(nil)

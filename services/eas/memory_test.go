@@ -317,6 +317,19 @@ func (m *memory) FindMessages(_ context.Context, as directory.Principal, box sto
 	return es[:min(q.Limit, len(es))], total, nil
 }
 
+// Warm is counted; there is nothing to read ahead.
+func (m *memory) Warm(_ context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) error {
+	leave, err := m.in("Warm", as, box)
+	if err != nil {
+		return err
+	}
+	leave()
+	if len(items) > 1000 {
+		return fault.New(fault.Limit, "too many")
+	}
+	return nil
+}
+
 type memBlob struct {
 	m   *memory
 	buf bytes.Buffer

@@ -40,7 +40,7 @@ func TestSyncAsksLittle(t *testing.T) {
 	for i := range 80 {
 		m.put(1, plainMail(fmt.Sprint("more ", i)), time.Now(), 0)
 	}
-	ask("80 new", 7, "", 80)
+	ask("80 new", 8, "", 80)
 	var b strings.Builder
 	b.WriteString("<Commands>")
 	for i := range 50 {

@@ -75,6 +75,10 @@ func (y *syncer) writeReplies(ctx context.Context, e *wbxml.Encoder, a *collecti
 			e.Text(wbxml.AirSyncClientId, r.command.client)
 			if r.status == syncOK && r.item != 0 {
 				e.Text(wbxml.AirSyncServerId, itemID(r.item))
+				e.Int(wbxml.AirSyncStatus, int64(r.status))
+				writeNewFiles(e, r.command, a.fetched[r.item])
+				e.End()
+				continue
 			}
 		case commandChange:
 			e.Start(wbxml.AirSyncChange)
@@ -105,11 +109,44 @@ func (y *syncer) writeReplies(ctx context.Context, e *wbxml.Encoder, a *collecti
 	return e.Err()
 }
 
+// writeNewFiles tells the references of the files that came with a draft, so
+// that the phone can name them later (MS-ASAIRS 2.2.2.8, 16.0 and later).
+func writeNewFiles(e *wbxml.Encoder, c *syncCommand, f *fetchedItem) {
+	if f == nil || !c.data.Has(wbxml.AirSyncBaseAttachments) {
+		return
+	}
+	_, _, files := f.msg.Summary.Bodies()
+	taken := make([]bool, len(files))
+	var refs [][2]string
+	for add := range c.data.Child(wbxml.AirSyncBaseAttachments).All(wbxml.AirSyncBaseAdd) {
+		for i, p := range files {
+			if !taken[i] && fileName(p, i) == add.Get(wbxml.AirSyncBaseDisplayName) {
+				taken[i] = true
+				refs = append(refs, [2]string{add.Get(wbxml.AirSyncBaseClientId), fileReference(f.msg.Item, f.msg.Summary.Root, p)})
+				break
+			}
+		}
+	}
+	if len(refs) == 0 {
+		return
+	}
+	e.Start(wbxml.AirSyncApplicationData)
+	e.Start(wbxml.AirSyncBaseAttachments)
+	for _, ref := range refs {
+		e.Start(wbxml.AirSyncBaseAttachment)
+		e.Text(wbxml.AirSyncBaseClientId, ref[0])
+		e.Text(wbxml.AirSyncBaseFileReference, ref[1])
+		e.End()
+	}
+	e.End()
+	e.End()
+}
+
 // fetch reads what Fetch commands asked for, all at once.
 func (y *syncer) fetch(ctx context.Context, a *collectionAnswer) error {
 	var items []store.ItemID
 	for _, r := range a.replies {
-		if r.fetched {
+		if r.fetched || r.item != 0 && r.command.data.Has(wbxml.AirSyncBaseAttachments) {
 			items = append(items, r.item)
 		}
 	}
@@ -240,9 +277,13 @@ func readAhead(ctx context.Context, w *itemWriter, ops []op) *ahead {
 	}
 	a.wg.Go(func() {
 		defer close(work)
+		warm := 0 // the ops before it were warmed
 		for i := range ops {
 			if a.slots[i] == nil {
 				continue
+			}
+			if i >= warm {
+				warm = a.warm(i)
 			}
 			select {
 			case gate <- struct{}{}:
@@ -257,6 +298,27 @@ func readAhead(ctx context.Context, w *itemWriter, ops []op) *ahead {
 		}
 	})
 	return a
+}
+
+// warmAtOnce is how many messages are read ahead together.
+const warmAtOnce = 128
+
+// warm reads ahead for the next Adds from op i on, where the store can, and
+// gives the op after them. What fails here fails again, and is told, when the
+// message is opened.
+func (a *ahead) warm(i int) int {
+	w, ok := a.w.mail.(warmer)
+	if !ok {
+		return len(a.ops)
+	}
+	var items []store.ItemID
+	for ; i < len(a.ops) && len(items) < warmAtOnce; i++ {
+		if a.ops[i].kind == opAdd {
+			items = append(items, a.ops[i].item)
+		}
+	}
+	_ = w.Warm(a.ctx, a.w.who.as, a.w.who.box, items)
+	return i
 }
 
 // next gives the message of op i, which must be an Add.
