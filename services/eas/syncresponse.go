@@ -270,7 +270,7 @@ func readAhead(ctx context.Context, w *itemWriter, ops []op) *ahead {
 			for i := range work {
 				x := newMessage(a.ctx, w.mail, w.who, ops[i].msg)
 				x.gate = gate
-				x.preload(w)
+				preload(x, w)
 				a.slots[i] <- x
 			}
 		})
@@ -298,6 +298,17 @@ func readAhead(ctx context.Context, w *itemWriter, ops []op) *ahead {
 		}
 	})
 	return a
+}
+
+// preload reads what writing the message will need. A panic is left to the
+// request's own goroutine: it comes again there, and ends the request alone.
+func preload(x *message, w *itemWriter) {
+	defer func() {
+		if recover() != nil {
+			x.loaded = nil
+		}
+	}()
+	x.preload(w)
 }
 
 // warmAtOnce is how many messages are read ahead together.
