@@ -37,6 +37,9 @@ type memory struct {
 	floor  map[store.FolderID]store.Seq
 	lastID store.ItemID
 	calls  map[string]int
+
+	conflicts int // saves of a state that find another generation
+	failures  int // saves that fail, as when the process dies before them
 }
 
 type memItem struct {
@@ -99,6 +102,14 @@ func (m *memory) SyncState(ctx context.Context, as directory.Principal, box stor
 
 func (m *memory) SaveSyncState(ctx context.Context, as directory.Principal, box store.MailboxID, client, scope string, was int64, data []byte, replaceOnly bool) error {
 	m.count("SaveSyncState")
+	switch {
+	case m.conflicts > 0:
+		m.conflicts--
+		return fault.New(fault.Conflict, "another generation")
+	case m.failures > 0:
+		m.failures--
+		return fault.New(fault.Unavailable, "the database is gone")
+	}
 	return m.fake.SaveSyncState(ctx, as, box, client, scope, was, data, replaceOnly)
 }
 

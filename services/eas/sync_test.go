@@ -162,3 +162,26 @@ func TestGetAttachment(t *testing.T) {
 		}
 	}
 }
+
+// TestDraftGoneBeforeItsAnswer: the server fell over after it had made a draft,
+// and somebody deleted the draft before the phone tried again. The phone does
+// not keep what is nowhere else.
+func TestDraftGoneBeforeItsAnswer(t *testing.T) {
+	m, s := testServer(t)
+	p := &testPhone{h: s, version: wbxml.V161, device: "d"}
+	key := p.prime(t, "F2")
+	key = p.sync(t, key, "F2", "<Options><FilterType>0</FilterType><AirSyncBase:BodyPreference><Type>1</Type></AirSyncBase:BodyPreference></Options>").Get(wbxml.AirSyncSyncKey)
+	add := "<Commands><Add><ClientId>c</ClientId><ApplicationData><Email:Subject>x</Email:Subject></ApplicationData></Add></Commands>"
+	m.failures = 1
+	if out := p.must(t, "Sync", collectionText(key, "F2", add)); out.Get(wbxml.AirSyncStatus) == "" {
+		t.Fatalf("answer %s", out)
+	}
+	if err := m.Empty(t.Context(), annPrincipal, 7, 2); err != nil {
+		t.Fatal(err)
+	}
+	c := p.sync(t, key, "F2", add)
+	id := c.Get(wbxml.AirSyncResponses, wbxml.AirSyncAdd, wbxml.AirSyncServerId)
+	if gone := c.Get(wbxml.AirSyncCommands, wbxml.AirSyncDelete, wbxml.AirSyncServerId); id == "" || gone != id {
+		t.Errorf("answer %s", c)
+	}
+}

@@ -125,10 +125,17 @@ func (x *executor) draft(ctx context.Context, c *syncCommand, old *message) (res
 		return r, err
 	}
 	r.item = added.Entry.Item
-	if old == nil && !added.Repeated {
+	if old == nil {
 		r.echo = echo{item: r.item, seq: added.Entry.Entered, arrival: true}
-	} else if old == nil && added.Entry.Folder == x.folder.ID {
-		r.echo = echo{item: r.item, seq: added.Entry.Entered, arrival: true, stale: added.Entry.Changed != added.Entry.Entered}
+		switch {
+		case !added.Repeated:
+		case added.Entry.Folder == x.folder.ID:
+			r.echo.stale = added.Entry.Changed != added.Entry.Entered
+		default:
+			// It came before, in a try that ended before its answer, and has gone
+			// since: the phone is told so as with any arrival that is not met.
+			r.echo.seq = max(x.folder.HighestSeq, 1)
+		}
 	}
 	if r.echo.seq != 0 {
 		x.view.echoes = append(x.view.echoes, r.echo)

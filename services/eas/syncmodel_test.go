@@ -48,10 +48,15 @@ func TestSyncModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMemory()
 		now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-		s := New(m, m, m, Options{Log: quiet(), Now: func() time.Time { return now }})
-		defer s.Stop()
+		// Two processes over one store, which share nothing else.
+		var doors []*Server
+		for range 2 {
+			s := New(m, m, m, Options{Log: quiet(), Now: func() time.Time { return now }})
+			defer s.Stop()
+			doors = append(doors, s)
+		}
 		version := rapid.SampledFrom([]wbxml.Version{wbxml.V25, wbxml.V121, wbxml.V141, wbxml.V161}).Draw(t, "version")
-		p := &modelPhone{t: t, phone: testPhone{h: s, version: version, device: "m"}, mem: m, colls: map[string]*modelColl{}}
+		p := &modelPhone{t: t, phone: testPhone{h: doors[0], version: version, device: "m"}, mem: m, colls: map[string]*modelColl{}}
 		ids := []string{"F1", "F2", "F4"}
 		for _, id := range ids {
 			p.colls[id] = &modelColl{id: id, key: "0", items: map[string]modelItem{}, drafts: map[string]bool{}}
@@ -59,7 +64,8 @@ func TestSyncModel(t *testing.T) {
 		pick := func() *modelColl { return p.colls[rapid.SampledFrom(ids).Draw(t, "folder")] }
 		steps := rapid.IntRange(5, 60).Draw(t, "steps")
 		for range steps {
-			switch rapid.IntRange(0, 13).Draw(t, "step") {
+			p.phone.h = rapid.SampledFrom(doors).Draw(t, "process")
+			switch rapid.IntRange(0, 15).Draw(t, "step") {
 			case 0, 1, 2:
 				p.server()
 			case 3:
@@ -84,9 +90,16 @@ func TestSyncModel(t *testing.T) {
 				p.addDraft()
 			case 10:
 				now = now.AddDate(0, 0, rapid.IntRange(0, 2).Draw(t, "days"))
+			case 11:
+				m.conflicts = rapid.IntRange(0, 2).Draw(t, "conflicts")
+				p.sync(pick(), true)
+			case 12:
+				m.failures = 1
+				p.sync(pick(), true)
 			default:
 				p.sync(pick(), true)
 			}
+			m.conflicts, m.failures = 0, 0
 		}
 		for _, id := range ids {
 			c := p.colls[id]
@@ -257,7 +270,12 @@ func (p *modelPhone) sync(c *modelColl, losses bool) bool {
 	if losses && p.draw(6, "request lost") == 0 {
 		return false
 	}
+	broken := p.mem.failures > 0
 	out, err := p.phone.do("Sync", req)
+	broken = broken && p.mem.failures == 0
+	if broken && (err != nil || out.Get(wbxml.AirSyncStatus) != "") {
+		return true // the server fell over it; the phone tries again
+	}
 	if err != nil {
 		p.t.Fatal(err)
 	}
