@@ -124,6 +124,12 @@ func (s *site) freePorts() {
 // start begins a program; its output goes to a file beside the data folder.
 func (s *site) start(name string, args ...string) *proc {
 	s.t.Helper()
+	return s.startAs(nil, name, args...)
+}
+
+// startAs begins a program as another user, nil being this one.
+func (s *site) startAs(as *syscall.Credential, name string, args ...string) *proc {
+	s.t.Helper()
 	log, err := os.OpenFile(filepath.Join(filepath.Dir(s.dir), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
@@ -131,7 +137,7 @@ func (s *site) start(name string, args ...string) *proc {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: as}
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
