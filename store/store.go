@@ -478,6 +478,9 @@ type Store interface {
 	Messages(ctx context.Context, as directory.Principal, box MailboxID, items []ItemID) ([]*Message, error)
 	// Content opens a message's bytes. The context bounds its reads too.
 	Content(ctx context.Context, as directory.Principal, box MailboxID, item ItemID) (Content, error)
+	// Warm reads the beginnings of at most 1,000 messages ahead, so that opening
+	// them afterwards asks little or nothing; those that are gone are left out.
+	Warm(ctx context.Context, as directory.Principal, box MailboxID, items []ItemID) error
 	// FindMessages lists a page of what is found, newest first, and how many
 	// there are in all.
 	FindMessages(ctx context.Context, as directory.Principal, box MailboxID, q Find) ([]Entry, int, error)

@@ -39,12 +39,6 @@ type itemStore interface {
 	Changes(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, since store.Position, limit int) (store.Changes, error)
 	Messages(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) ([]*store.Message, error)
 	Content(ctx context.Context, as directory.Principal, box store.MailboxID, item store.ItemID) (store.Content, error)
-}
-
-// warmer is a store that reads the beginnings of many messages in one question,
-// so that opening them afterwards asks nothing more. It is used where it is there.
-type warmer interface {
-	// Warm reads ahead for at most 1,000 items; those that are gone are left out.
 	Warm(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) error
 }
 

@@ -314,21 +314,16 @@ func preload(x *message, w *itemWriter) {
 // warmAtOnce is how many messages are read ahead together.
 const warmAtOnce = 128
 
-// warm reads ahead for the next Adds from op i on, where the store can, and
-// gives the op after them. What fails here fails again, and is told, when the
+// warm reads ahead for the next Adds from op i on and gives the op after them. What fails here fails again, and is told, when the
 // message is opened.
 func (a *ahead) warm(i int) int {
-	w, ok := a.w.mail.(warmer)
-	if !ok {
-		return len(a.ops)
-	}
 	var items []store.ItemID
 	for ; i < len(a.ops) && len(items) < warmAtOnce; i++ {
 		if a.ops[i].kind == opAdd {
 			items = append(items, a.ops[i].item)
 		}
 	}
-	_ = w.Warm(a.ctx, a.w.who.as, a.w.who.box, items)
+	_ = a.w.mail.Warm(a.ctx, a.w.who.as, a.w.who.box, items)
 	return i
 }
 

@@ -202,3 +202,56 @@ func (c *content) readOnce(part, last int64) (first []byte, err error) {
 	}
 	return first, nil
 }
+
+// warmBytes bounds what one Warm reads, compressed and decompressed alike.
+const warmBytes = 16 << 20
+
+// Warm reads the beginnings of messages into memory, in one question for all that
+// are not there yet. It reads nothing where contents are not kept.
+func (s *Store) Warm(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) (err error) {
+	defer fault.Wrap(&err, "warm mailbox %d", box)
+	h, err := s.open(as, box)
+	if err != nil || s.chunks.c == nil {
+		return err
+	}
+	if _, err := s.Messages(ctx, as, box, items); err != nil {
+		return err
+	}
+	var hashes [][]byte
+	var bytes int64
+	for _, item := range items {
+		m := s.messages.get(messageKey{box, item})
+		if m == nil || m.blobSize == 0 {
+			continue
+		}
+		if _, ok := s.chunks.get(chunkKey{m.blob, 0}); ok {
+			continue
+		}
+		if bytes += min(m.blobSize, chunkSize); bytes > warmBytes {
+			break
+		}
+		hashes = append(hashes, m.blob[:])
+	}
+	if len(hashes) < 2 {
+		return nil // one question either way
+	}
+	return reading(ctx, func() error {
+		rows, err := h.db.Query(ctx, "select hash, size, data from mail.blob where hash = any($1) and part = 0", hashes)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			v := rows.RawValues()
+			if len(v[0]) != 32 || len(v[1]) != 8 {
+				return errFormat
+			}
+			data, err := unpack(v[2], int64Of(v[1]))
+			if err != nil {
+				return err
+			}
+			s.chunks.put(chunkKey{[32]byte(v[0]), 0}, data)
+		}
+		return rows.Err()
+	})
+}

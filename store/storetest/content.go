@@ -174,3 +174,28 @@ func singleInstance(t *testing.T, b *suite) {
 		t.Error("the other mailbox lost its content")
 	}
 }
+
+// warm reads ahead and opens afterwards; what is gone, empty, large or another's
+// does no harm.
+func warm(t *testing.T, b *suite) {
+	var items []store.ItemID
+	var raws [][]byte
+	for i := range 5 {
+		raw := Text(fmt.Sprint("warm ", i), fmt.Sprint("body ", i))
+		if i == 3 {
+			raw, _ = io.ReadAll(newBody(9, 600_000))
+		}
+		items, raws = append(items, b.add(b.message(raw)).Entry.Item), append(raws, raw)
+	}
+	items = append(items, 999_999)
+	b.must(b.Store.Warm(t.Context(), b.me(), b.box, items))
+	b.must(b.Store.Warm(t.Context(), b.me(), b.box, nil))
+	for i, raw := range raws {
+		if !bytes.Equal(b.read(items[i]), raw) {
+			t.Errorf("content %d differs after reading ahead", i)
+		}
+	}
+	if err := b.Store.Warm(t.Context(), Owner(b.box+1), b.box, items); err == nil {
+		t.Error("another's mailbox was read")
+	}
+}

@@ -66,6 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"Rights", rights},
 		{"SingleInstance", singleInstance},
 		{"Blobs", blobs},
+		{"Warm", warm},
 		{"Send", send},
 		{"Find", find},
 		{"Watch", watch},
