@@ -6,31 +6,41 @@ PROGRAMS := waypost waypost-smtp waypost-store waypost-directory waypost-fronten
 FUZZTIME ?= 20s
 KILLS    ?= 50
 
-.PHONY: all build run test lint fmt bench torture fuzz-short tools clean
+# One set of flags for everything, so that lint and tests see what is shipped
+# and nothing is compiled twice. Outside of a repository that git accepts there
+# is no revision to stamp.
+export CGO_ENABLED := 0
+export GOFLAGS     := $(strip $(shell $(GO) env GOFLAGS) -trimpath \
+	$(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false))
+
+.PHONY: all build run test race lint fmt bench torture fuzz-short tools clean
 
 all: build
 
 # Static binaries: they run on any Linux of the same architecture.
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+	$(GO) build -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
 
 # Everything on this machine, with a demonstration organisation.
 run: build
 	tools/ensure.sh postgresql
 	bin/waypost serve --demo
 
-# Every test. lint runs vet, so that it is not run twice; the cache of results
-# does not see what archtest looks at.
+# Every test. tools/test.sh says in which order.
 test:
-	tools/ensure.sh postgresql docker-compose
-	WAYPOST_REQUIRE_POSTGRES=1 $(GO) test -vet=off -timeout 20m ./...
-	$(GO) test -vet=off -count=1 ./internal/archtest
+	tools/ensure.sh postgresql docker-compose swaks wbxml
+	WAYPOST_REQUIRE_POSTGRES=1 tools/test.sh
+
+# The race detector needs a C compiler; it is not part of make test.
+race:
+	tools/ensure.sh postgresql
+	CGO_ENABLED=1 WAYPOST_REQUIRE_POSTGRES=1 $(GO) test -race -vet=off -short -timeout 20m ./...
 
 lint: tools
 	tools/lint.sh
 
 fmt: tools
-	$(TOOLS)/gofumpt -w $$(git ls-files '*.go')
+	$(TOOLS)/gofumpt -w .
 
 # Results as JSON lines under bench/results/.
 bench: build

@@ -1,9 +1,12 @@
 #!/bin/bash
-# Installs what is missing: as root with the system's package manager, and
-# otherwise it says which command to run. Names: postgresql docker-compose
+# Installs what is missing: as root with apt-get, and otherwise it says which
+# command to run. Names: postgresql docker-compose swaks wbxml
 set -euo pipefail
 
 min_major=15
+
+# Only PostgreSQL is indispensable: a test that lacks another tool says so.
+optional() { [ "$1" != postgresql ]; }
 
 # The newest PostgreSQL server, in PATH or where Debian keeps it.
 have_postgresql() {
@@ -18,50 +21,57 @@ have_postgresql() {
 
 have_docker-compose() { command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1; }
 
+# swaks speaks TLS only with this library, which its package merely recommends.
+have_swaks() { command -v swaks >/dev/null && perl -MNet::SSLeay -e 1 2>/dev/null; }
+
+have_wbxml() { command -v wbxml2xml >/dev/null && command -v xml2wbxml >/dev/null; }
+
+packages() {
+	case $1 in
+	swaks) echo swaks libnet-ssleay-perl ;;
+	wbxml) echo libwbxml2-utils ;;
+	*) echo "$1" ;;
+	esac
+}
+
 # Debian's package would start a cluster of its own, which nobody here uses.
 before_postgresql() {
 	mkdir -p /etc/postgresql-common/createcluster.d
 	echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/waypost.conf
 }
 
-# Only PostgreSQL is indispensable: a test that lacks another tool says so.
-optional=" docker-compose "
-
-missing=()
+missing=() wanted=() status=0
 for name in "$@"; do
-	"have_$name" || missing+=("$name")
+	"have_$name" && continue
+	missing+=("$name")
+	wanted+=($(packages "$name"))
+	optional "$name" || status=1
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then
-	echo "missing: ${missing[*]}. Install it with: sudo apt-get install -y --no-install-recommends ${missing[*]}" >&2
-	for name in "${missing[@]}"; do
-		[[ $optional == *" $name "* ]] || exit 1
-	done
-	exit 0
+	echo "missing: ${missing[*]}. Install with: sudo apt-get install -y --no-install-recommends ${wanted[*]}" >&2
+	exit $status
 fi
 if ! command -v apt-get >/dev/null; then
-	echo "missing: ${missing[*]}. Install it with this system's package manager (PostgreSQL $min_major or newer)." >&2
-	exit 1
+	echo "missing: ${missing[*]}. Install with this system's package manager (PostgreSQL $min_major or newer)." >&2
+	exit $status
 fi
 
 export DEBIAN_FRONTEND=noninteractive
-updated=no
+echo "installing ${wanted[*]} with apt-get"
+apt-get update -qq || echo "apt-get update failed; trying with the old lists" >&2
+status=0
 for name in "${missing[@]}"; do
-	if [ $updated = no ]; then
-		echo "installing ${missing[*]} with apt-get"
-		apt-get update -qq
-		updated=yes
-	fi
 	if declare -F "before_$name" >/dev/null; then "before_$name"; fi
-	if ! apt-get install -y -qq --no-install-recommends "$name" >/dev/null; then
-		[[ $optional == *" $name "* ]] || exit 1
-		echo "$name could not be installed; its tests are skipped" >&2
+	if apt-get install -y -qq --no-install-recommends $(packages "$name") >/dev/null && "have_$name"; then
+		continue
 	fi
-	if ! "have_$name"; then
-		[[ $optional == *" $name "* ]] || {
-			echo "$name is installed, but it is older than needed ($min_major)" >&2
-			exit 1
-		}
+	if optional "$name"; then
+		echo "$name could not be installed; its tests are skipped" >&2
+	else
+		echo "$name could not be installed, or is older than needed (PostgreSQL $min_major)" >&2
+		status=1
 	fi
 done
+exit $status
