@@ -58,7 +58,7 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%s: its example %q: %v", path, cmd.example, err)
 			continue
 		}
-		if got := ctx.Command(); got != path {
+		if got := pathOf(ctx.Selected()); got != path {
 			t.Errorf("the example of %s is one of %s", path, got)
 		}
 	}

@@ -33,6 +33,8 @@ type mailboxCmd struct {
 	Show struct {
 		Address string `arg:""`
 	} `cmd:"" help:"Show a mailbox's folders and sizes."`
+	Deleted deletedCmd `cmd:"" help:"List what was deleted for good and can still be restored."`
+	Restore restoreCmd `cmd:"" help:"Bring back what was deleted for good."`
 }
 
 // boxOf gives the mailbox of an address and who the command line acts as in it.

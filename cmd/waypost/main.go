@@ -29,19 +29,20 @@ type cli struct {
 	Config string `help:"Configuration file (TOML)." placeholder:"FILE" env:"WAYPOST_CONFIG" type:"path"`
 	JSON   bool   `name:"json" help:"Print JSON."`
 
-	Serve   serveCmd   `cmd:"" help:"Run every role in this process."`
-	Ready   readyCmd   `cmd:"" help:"Wait until every door answers."`
-	Domain  domainCmd  `cmd:"" help:"Mail domains."`
-	User    userCmd    `cmd:"" help:"Users and rooms."`
-	Group   groupCmd   `cmd:"" help:"Distribution lists."`
-	Mailbox mailboxCmd `cmd:"" help:"Import, export and look at mailboxes."`
-	Queue   queueCmd   `cmd:"" help:"The queue of outgoing mail."`
-	Device  deviceCmd  `cmd:"" help:"Phones: list, wipe, block."`
-	Doctor  doctorCmd  `cmd:"" help:"Look for what is wrong and say how to mend it."`
-	Migrate migrateCmd `cmd:"" help:"Bring the schemas up to date."`
-	Conf    confCmd    `cmd:"" name:"config" help:"About the configuration."`
-	Links   linksCmd   `cmd:"" help:"Certificates of the links between the programs."`
-	Version struct{}   `cmd:"" help:"Print the version."`
+	Serve    serveCmd    `cmd:"" help:"Run every role in this process."`
+	Ready    readyCmd    `cmd:"" help:"Wait until every door answers."`
+	Domain   domainCmd   `cmd:"" help:"Mail domains."`
+	User     userCmd     `cmd:"" help:"Users and rooms."`
+	Group    groupCmd    `cmd:"" help:"Distribution lists."`
+	Mailbox  mailboxCmd  `cmd:"" help:"Import, export and look at mailboxes."`
+	Queue    queueCmd    `cmd:"" help:"The queue of outgoing mail."`
+	Device   deviceCmd   `cmd:"" help:"Phones: list, wipe, block."`
+	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong and say how to mend it."`
+	Migrate  migrateCmd  `cmd:"" help:"Bring the schemas up to date."`
+	Conf     confCmd     `cmd:"" name:"config" help:"About the configuration."`
+	Links    linksCmd    `cmd:"" help:"Certificates of the links between the programs."`
+	Database databaseCmd `cmd:"" help:"Run a program of PostgreSQL as the database's superuser, for backups."`
+	Version  struct{}    `cmd:"" help:"Print the version."`
 }
 
 // app is what a command works with.
@@ -75,6 +76,7 @@ var commands = map[string]struct {
 	"version":                         {needNothing, (*app).version, "waypost version"},
 	"doctor":                          {needNothing, (*app).doctor, "waypost doctor --data /var/lib/waypost"},
 	"migrate":                         {needNothing, (*app).migrate, "waypost migrate --config /etc/waypost/waypost.toml --roles"},
+	"database <program>":              {needNothing, (*app).database, "waypost database pg_dump -Fc -f /backup/waypost.dump"},
 	"config describe":                 {needNothing, (*app).configDescribe, "waypost config describe > /etc/waypost/waypost.toml"},
 	"config check":                    {needNothing, (*app).configCheck, "waypost config check --config /etc/waypost/waypost.toml"},
 	"links init":                      {needNothing, (*app).linksInit, "waypost links init --data /var/lib/waypost"},
@@ -96,6 +98,8 @@ var commands = map[string]struct {
 	"group show <address>":            {needDirectory, (*app).groupShow, "waypost group show staff@example.org"},
 	"group list":                      {needDirectory, (*app).groupList, "waypost group list"},
 	"mailbox show <address>":          {needMail, (*app).mailboxShow, "waypost mailbox show ann@example.org"},
+	"mailbox deleted <address>":       {needMail, (*app).mailboxDeleted, "waypost mailbox deleted ann@example.org"},
+	"mailbox restore <address> <id>":  {needMail, (*app).mailboxRestore, "waypost mailbox restore ann@example.org --since 2d"},
 	"mailbox import <address> <path>": {needMail, (*app).mailboxImport, "waypost mailbox import ann@example.org ~/Maildir"},
 	"mailbox export <address> <dir>":  {needMail, (*app).mailboxExport, "waypost mailbox export ann@example.org ./ann"},
 	"queue list":                      {needQueue, (*app).queueList, "waypost queue list --domain example.net"},
@@ -123,7 +127,7 @@ func run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := execute(ctx, &c, kctx.Command()); err != nil {
+	if err := execute(ctx, &c, pathOf(kctx.Selected())); err != nil {
 		report(c.JSON, err)
 		return 1
 	}

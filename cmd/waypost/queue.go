@@ -57,10 +57,7 @@ func (a *app) queueList(ctx context.Context, c *cli) error {
 		if len(to) > 3 {
 			to = append(to[:3], fmt.Sprintf("and %d more", len(e.To)-3))
 		}
-		if r := []rune(last); len(r) > 60 {
-			last = string(r[:59]) + "…"
-		}
-		rows[i] = []any{e.ID, e.From, strings.Join(to, ", "), e.To[0].State, bytesText(e.Size), when(e.Created), when(next), last}
+		rows[i] = []any{e.ID, e.From, strings.Join(to, ", "), e.To[0].State, bytesText(e.Size), when(e.Created), when(next), shorten(last, 60)}
 	}
 	return a.out.list(list, []any{"ID", "From", "To", "State", "Size", "Since", "Next try", "Last answer"}, rows)
 }

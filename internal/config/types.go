@@ -30,6 +30,12 @@ func (d Duration) String() string {
 	return t.String()
 }
 
+// UnmarshalText reads what String writes, and what time.ParseDuration does.
+func (d *Duration) UnmarshalText(text []byte) (err error) {
+	*d, err = parseDuration(string(text))
+	return err
+}
+
 func parseDuration(s string) (Duration, error) {
 	if n, ok := strings.CutSuffix(s, "d"); ok {
 		days, err := strconv.ParseUint(n, 10, 16)

@@ -64,33 +64,40 @@ func Private(ctx context.Context, cfg *config.Config, log *slog.Logger, join boo
 	for _, s := range migrations.Schemas() {
 		passwords[s] = c.Password(s.Role())
 	}
-	if err := prepare(ctx, c.AdminURL(), passwords); err != nil {
+	current, err := prepare(ctx, c.AdminURL(), passwords)
+	if err != nil {
 		return nil, err
 	}
+	cfg.Database.AdminURL = c.AdminURL()
 	cfg.Database.DirectoryURL = c.URL(migrations.Directory.Role())
 	cfg.Database.MailURL = c.URL(migrations.Mail.Role())
 	cfg.Database.QueueURL = c.URL(migrations.Queue.Role())
-	if err := Migrate(ctx, cfg); err != nil {
-		return nil, err
+	if !current {
+		if err := Migrate(ctx, cfg); err != nil {
+			return nil, err
+		}
 	}
 	return c.Stop, nil
 }
 
 // prepare makes the login roles and their schemas, unless that was done before:
-// a running system is not touched.
-func prepare(ctx context.Context, admin string, passwords map[migrations.Schema]string) error {
+// a running system is not touched. It tells whether every schema is the one
+// that this program knows.
+func prepare(ctx context.Context, admin string, passwords map[migrations.Schema]string) (current bool, err error) {
 	done := true
+	current = true
 	for _, s := range migrations.Schemas() {
 		v, err := migrations.Version(ctx, admin, s)
 		if err != nil {
-			return err
+			return false, err
 		}
 		done = done && v > 0
+		current = current && v == s.Newest()
 	}
 	if done {
-		return nil
+		return current, nil
 	}
-	return migrations.Roles(ctx, admin, passwords)
+	return false, migrations.Roles(ctx, admin, passwords)
 }
 
 // Migrate brings every schema that is configured up to date.
