@@ -110,7 +110,8 @@ func (c *Cluster) initdb(ctx context.Context, data string) error {
 // socket. There is no other line, so nobody else.
 func (c *Cluster) hba() string {
 	text := "# Written by waypost at every start.\n" +
-		"local all " + superuser + " scram-sha-256\n"
+		"local all " + superuser + " scram-sha-256\n" +
+		"local replication " + superuser + " scram-sha-256\n" // pg_basebackup
 	for _, role := range c.cfg.Roles {
 		text += "local " + database + " " + strconv.Quote(role) + " scram-sha-256\n"
 	}
