@@ -167,7 +167,7 @@ func (s *Server) moveGroup(ctx context.Context, r *request, src, dst store.Folde
 				}
 			}
 		}
-		if err := s.noteThere(ctx, r, dst, there); err != nil {
+		if err := s.noteThere(ctx, r, src, dst, there); err != nil {
 			return err
 		}
 		var failed []store.ItemID
@@ -211,19 +211,26 @@ func (s *Server) noteMoves(ctx context.Context, r *request, src, dst store.Folde
 	})
 }
 
-// noteThere tells the destination's state that the phone knows of items that
-// had come there without it.
-func (s *Server) noteThere(ctx context.Context, r *request, dst store.FolderID, there map[store.ItemID]store.Seq) error {
+// noteThere tells both states that the phone knows of items that had come to
+// the destination without it.
+func (s *Server) noteThere(ctx context.Context, r *request, src, dst store.FolderID, there map[store.ItemID]store.Seq) error {
 	if len(there) == 0 {
 		return nil
 	}
-	return s.noteEchoes(ctx, r, dst, func(*ledger) []echo {
-		var es []echo
-		for item, seq := range there {
-			es = append(es, echo{item: item, seq: seq, arrival: true, stale: true})
+	for folder, kind := range map[store.FolderID]echo{src: {left: true}, dst: {arrival: true, stale: true}} {
+		err := s.noteEchoes(ctx, r, folder, func(*ledger) []echo {
+			var es []echo
+			for item, seq := range there {
+				kind.item, kind.seq = item, seq // it had left the source by then
+				es = append(es, kind)
+			}
+			return es
+		})
+		if err != nil {
+			return err
 		}
-		return es
-	})
+	}
+	return nil
 }
 
 // revokeMoves takes back what was noted of moves that the phone now hears have
@@ -268,13 +275,7 @@ func (s *Server) noteEchoes(ctx context.Context, r *request, folder store.Folder
 		if g == nil {
 			return nil
 		}
-		es := list(l)
-		if len(g.variants) > 0 {
-			g.moves = mergeEchoes(g.moves, es)
-		}
-		if g.pending != 0 {
-			g.pendingMoves = mergeEchoes(g.pendingMoves, es)
-		}
+		g.move(list(l))
 		err = s.store.SaveSyncState(ctx, r.who, r.box(), r.client(), collectionScope(folder), l.store, l.newest.encode(), true)
 		if err == nil || fault.Of(err) != fault.Conflict {
 			break

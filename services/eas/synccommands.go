@@ -436,26 +436,40 @@ func (x *executor) remove(ctx context.Context, cs []syncCommand) (int, error) {
 			missing = append(missing, i)
 		}
 	}
-	// What left this folder by another way is as the phone wants it.
+	// What left this folder by another way is as the phone wants it. It need not
+	// be told: it has dropped what left up to now, but not what is back already.
 	elsewhere := map[store.ItemID]bool{}
+	dropped := map[store.ItemID]store.Seq{}
 	if len(missing) > 0 {
+		f, err := x.mail.Folder(ctx, x.who.as, x.who.box, x.folder.ID)
+		if err != nil {
+			return 0, err
+		}
+		for _, i := range missing {
+			dropped[i] = f.HighestSeq
+		}
 		es, err := x.mail.EntriesOf(ctx, x.who.as, x.who.box, missing)
 		if err != nil {
 			return 0, err
 		}
 		for _, e := range es {
-			elsewhere[e.Item] = e.Folder != x.folder.ID
+			if elsewhere[e.Item] = e.Folder != x.folder.ID; !elsewhere[e.Item] {
+				dropped[e.Item] = min(f.HighestSeq, e.Entered-1)
+			}
 		}
 	}
 	for i := range n {
 		r := result{hash: cs[i].hash, subject: cs[i].subject, status: syncNotFound}
 		item, _ := parseItem(cs[i].server)
-		if seq, ok := gone[item]; ok {
+		seq, ok := gone[item]
+		if ok {
 			r.status, r.item = syncOK, item
+		} else if seq = dropped[item]; elsewhere[item] {
+			r.status = syncOK
+		}
+		if seq != 0 {
 			r.echo = echo{item: item, seq: seq, left: true}
 			x.view.echoes = append(x.view.echoes, r.echo)
-		} else if elsewhere[item] {
-			r.status = syncOK
 		}
 		x.results = append(x.results, r)
 	}

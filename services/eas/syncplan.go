@@ -3,7 +3,6 @@ package eas
 import (
 	"cmp"
 	"context"
-	"math"
 	"slices"
 	"time"
 
@@ -70,45 +69,7 @@ type planner struct {
 	estimate bool
 	pages    int
 	deadline time.Time
-}
-
-// holds tells whether the phone has the item, given when it entered the folder
-// and when it was received.
-func (v *view) holds(item store.ItemID, entered store.Seq, received time.Time) bool {
-	if v.arrived(item, entered) {
-		return true
-	}
-	if !v.started || after(entered, item, v.pos) || !v.inWindow(item, received) {
-		return false
-	}
-	if s := v.shift; s != nil && item < s.unloaded && entered <= s.upTo && received.Unix() < s.to {
-		return false
-	}
-	if v.load != nil && entered <= v.load.upTo {
-		return v.load.before != 0 && item >= v.load.before
-	}
-	return true
-}
-
-// inWindow tells whether an item of that age is in reach of the filter, as far
-// as a move of the cut-off has got.
-func (v *view) inWindow(item store.ItemID, received time.Time) bool {
-	t := received.Unix()
-	if s := v.shift; s != nil {
-		if s.to != 0 && s.to > v.cutoff { // narrowing
-			return t >= s.to || t >= v.cutoff && item > s.after
-		}
-		return t >= v.cutoff || t >= s.to && item <= s.after
-	}
-	return t >= v.cutoff
-}
-
-// wants tells whether an item that is new to the folder is sent now.
-func (v *view) wants(item store.ItemID, received time.Time) bool {
-	if s := v.shift; s != nil && s.to > v.cutoff {
-		return received.Unix() >= s.to
-	}
-	return v.inWindow(item, received)
+	vanished store.ItemID // an item whose message was not there
 }
 
 // run plans the answer for a phone that holds v.
@@ -240,11 +201,16 @@ func journal(c *store.Changes) []event {
 // changes plans what happened after the view's position, as far as there is
 // room; it tells whether that was all.
 func (p *planner) changes(ctx context.Context, pl *plan) (all bool, err error) {
+	v := &pl.view
+	defer v.passed()
+reading:
 	for p.page(pl) {
-		v := &pl.view
 		since := v.pos
 		c, err := p.mail.Changes(ctx, p.as, p.box, p.folder.ID, since, p.limit(pl))
 		if err != nil {
+			return false, err
+		}
+		if err := v.reads(c.Folder.HighestSeq); err != nil {
 			return false, err
 		}
 		events := journal(&c)
@@ -266,7 +232,11 @@ func (p *planner) changes(ctx context.Context, pl *plan) (all bool, err error) {
 			switch o.kind {
 			case opAdd:
 				if o.msg = msgs[e.item]; o.msg == nil && !p.estimate {
-					o.kind = opNone // gone since
+					if p.vanished != e.item { // gone since: the journal says so now
+						p.vanished = e.item
+						continue reading
+					}
+					o.kind = opNone
 				} else {
 					size = p.size(o.msg, &v.opts)
 				}
@@ -296,6 +266,15 @@ func (p *planner) changes(ctx context.Context, pl *plan) (all bool, err error) {
 	return false, nil
 }
 
+// settled tells whether nothing has changed since the position: what was read
+// of the folder meanwhile is the folder as of there. What has changed is
+// planned first, and stop tells that it leaves no room.
+func (p *planner) settled(ctx context.Context, pl *plan) (ok, stop bool, err error) {
+	was := pl.view.pos
+	all, err := p.changes(ctx, pl)
+	return pl.view.pos == was, !all, err
+}
+
 // judge decides what a change means to the phone that holds v; since is the
 // position that the page begins at.
 func (p *planner) judge(v *view, since store.Position, e event) op {
@@ -303,7 +282,7 @@ func (p *planner) judge(v *view, since store.Position, e event) op {
 		t := e.tomb
 		// A phone's own deletion, an item that it never had, or one that it has
 		// itself brought back since.
-		if v.arrived(t.Item, math.MaxInt64) && !v.arrived(t.Item, t.Left) || after(t.Entered, t.Item, since) || v.hasEcho(t.Item, t.Left) || !v.holds(t.Item, t.Entered, t.Received) {
+		if v.arrived(t.Item, still) && !v.arrived(t.Item, t.Left) || after(t.Entered, t.Item, since) || !v.holds(t.Item, t.Entered, t.Left, t.Received) {
 			return op{}
 		}
 		return op{kind: opDelete, item: t.Item}
@@ -312,7 +291,7 @@ func (p *planner) judge(v *view, since store.Position, e event) op {
 	o := op{item: n.Item, entry: *n}
 	switch {
 	case !after(n.Entered, n.Item, since):
-		if v.holds(n.Item, n.Entered, n.Received) && !v.hasEcho(n.Item, n.Changed) {
+		if v.holds(n.Item, n.Entered, still, n.Received) && !v.hasEcho(n.Item, n.Changed) {
 			o.kind = opChange
 		}
 	case v.arrived(n.Item, n.Entered):
@@ -328,58 +307,6 @@ func (p *planner) judge(v *view, since store.Position, e event) op {
 	return o
 }
 
-// hasEcho tells whether the change is the phone's own.
-func (v *view) hasEcho(item store.ItemID, seq store.Seq) bool { return echoed(v.echoes, item, seq) }
-
-// arrived tells whether the phone has an item that is new to the folder: it
-// brought it itself, and has not taken it away again. Meanwhile the item may
-// have been elsewhere; the phone was not told.
-func (v *view) arrived(item store.ItemID, seq store.Seq) bool {
-	came, went := store.Seq(0), store.Seq(0)
-	for _, e := range v.echoes {
-		if e.item != item || e.seq > seq {
-			continue
-		}
-		if e.arrival {
-			came = max(came, e.seq)
-		}
-		if e.left {
-			went = max(went, e.seq)
-		}
-	}
-	return came > went
-}
-
-// resolve forgets the arrivals of an item up to seq: the state has come to
-// them by itself, or they are past.
-func (v *view) resolve(item store.ItemID, seq store.Seq) {
-	for i := range v.echoes {
-		if x := &v.echoes[i]; x.arrival && x.item == item && x.seq <= seq {
-			x.arrival = false // pruned with the position
-		}
-	}
-}
-
-// prune drops the echoes that the position has passed. An arrival that was not
-// met stays until all changes were read.
-func (v *view) prune(caughtUp bool) {
-	for i := range v.echoes {
-		if e := &v.echoes[i]; e.arrival && !v.arrived(e.item, math.MaxInt64) {
-			e.arrival = false // it took the item away again
-		}
-	}
-	keep := v.echoes[:0]
-	for _, e := range v.echoes {
-		waits := !caughtUp || v.load != nil && e.seq <= v.load.upTo // the download may come to it
-		if after(e.seq, e.item, v.pos) || e.arrival && waits {
-			keep = append(keep, e)
-		}
-	}
-	if v.echoes = keep; len(keep) == 0 {
-		v.echoes = nil
-	}
-}
-
 // arrivals looks after the items that the phone brought here and that left
 // before their arrival was read: no tombstone speaks of them, because their
 // arrival lies behind the position.
@@ -387,7 +314,7 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) error {
 	v := &pl.view
 	var lost []store.ItemID
 	for i := range v.echoes {
-		if e := &v.echoes[i]; e.arrival && !after(e.seq, e.item, v.pos) && v.arrived(e.item, math.MaxInt64) {
+		if e := &v.echoes[i]; e.arrival && !after(e.seq, e.item, v.pos) && v.arrived(e.item, still) {
 			lost = append(lost, e.item)
 		}
 	}
@@ -414,7 +341,7 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) error {
 			}
 			if kind != opNone {
 				pl.put(op{kind: kind, item: item}, deletionBytes)
-				v.resolve(item, math.MaxInt64)
+				v.resolve(item, still)
 			}
 		}
 		lost = lost[n:]
@@ -447,7 +374,7 @@ func (p *planner) moveCutoff(ctx context.Context, pl *plan) error {
 		if !narrows && v.load != nil {
 			return nil // first the download, up to the old cut-off
 		}
-		v.shift = &shift{to: to}
+		v.shift = &shift{to: to, since: v.pos.Seq}
 		if v.load != nil {
 			v.shift.unloaded, v.shift.upTo = v.load.before, v.load.upTo
 			if v.load.before == 0 {
@@ -479,6 +406,11 @@ func (p *planner) moveCutoff(ctx context.Context, pl *plan) error {
 				return err
 			}
 		}
+		if ok, stop, err := p.settled(ctx, pl); err != nil || stop {
+			return err
+		} else if !ok {
+			continue
+		}
 		for _, e := range entries {
 			o, size := op{item: e.Item, entry: e}, int64(deletionBytes)
 			switch {
@@ -487,7 +419,7 @@ func (p *planner) moveCutoff(ctx context.Context, pl *plan) error {
 				if o.msg = msgs[e.Item]; o.msg != nil || p.estimate {
 					o.kind, size = opAdd, p.size(o.msg, &v.opts)
 				}
-			case v.holds(e.Item, e.Entered, e.Received):
+			case v.holds(e.Item, e.Entered, still, e.Received):
 				o.kind = opSoftDelete
 			}
 			if o.kind != opNone {
@@ -536,6 +468,11 @@ func (p *planner) download(ctx context.Context, pl *plan) error {
 		msgs, err := p.messages(ctx, items)
 		if err != nil {
 			return err
+		}
+		if ok, stop, err := p.settled(ctx, pl); err != nil || stop {
+			return err
+		} else if !ok {
+			continue
 		}
 		for _, e := range entries {
 			m := msgs[e.Item]

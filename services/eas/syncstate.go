@@ -19,7 +19,10 @@ import (
 // The store keeps two generations of it, Data and Previous. A generation says
 // what the phone holds after it has taken the response with that generation's
 // key; nothing lists the items, all is computed from a position in the journal,
-// a cursor of the first download and a cut-off of age.
+// a cursor of the first download and a cut-off of age. A position alone does not
+// tell who was there: a phone that reads the journal in pieces is not told of
+// what came and went before the piece was read. So the view notes when each
+// piece was read, until the phone has caught up with that moment.
 //
 // A lost response makes the phone send the key before the newest again. It is
 // answered from Previous, afresh, and the outcome becomes one more variant of
@@ -28,7 +31,7 @@ import (
 // kept beside the variants, and is not done again.
 
 const (
-	stateVersion = 1
+	stateVersion = 2
 	maxVariants  = 8
 	maxEchoes    = 20_000
 	maxResults   = 400
@@ -101,7 +104,8 @@ type echo struct {
 	// stale: the phone knows the item, but not all of its marks: an arrival
 	// that is told as a change.
 	stale bool
-	// left: at seq the phone took the item out of this folder.
+	// left: at seq the phone took the item out of this folder, or it had gone
+	// from there by then and the phone dropped it.
 	left bool
 }
 
@@ -120,6 +124,16 @@ type shift struct {
 	// upTo were not downloaded, and those that it passes never are. 0: all were.
 	unloaded store.ItemID
 	upTo     store.Seq
+	// since is when it began: what enters later below a narrowing one is not told.
+	since store.Seq
+}
+
+// stretch is a piece of the journal that the phone was told before it had
+// caught up: from a position to the next stretch, or to the view's, as the
+// folder stood at upTo. What had come and gone by then was passed in silence.
+type stretch struct {
+	from store.Position
+	upTo store.Seq
 }
 
 // view is what the phone holds, and the options it asked for.
@@ -131,6 +145,8 @@ type view struct {
 	shift   *shift
 	opts    options
 	echoes  []echo
+	// stretches lie before pos, the oldest first.
+	stretches []stretch
 }
 
 // result is the outcome of a command of the phone.
@@ -156,7 +172,7 @@ type generation struct {
 	next      uint32
 	variants  []variant
 	results   []result // of the commands sent with the key before
-	moves     []echo   // by MoveItems, since
+	moves     []echo   // by MoveItems, since; the variants of then have them too
 	// pending is a chain that key 0 began and no key was used of, with its
 	// options and the moves since. The old chain stands until then.
 	pending      uint64
@@ -173,6 +189,21 @@ func (g *generation) variant(n uint32) *variant {
 		}
 	}
 	return nil
+}
+
+// move notes moves of the phone. They concern the answers given so far, and
+// those that are yet to be given to the key before; an answer given from here on
+// has taken them into account.
+func (g *generation) move(es []echo) {
+	if len(g.variants) > 0 {
+		g.moves = mergeEchoes(g.moves, es)
+	}
+	for i := range g.variants {
+		g.variants[i].echoes = mergeEchoes(g.variants[i].echoes, es)
+	}
+	if g.pending != 0 {
+		g.pendingMoves = mergeEchoes(g.pendingMoves, es)
+	}
 }
 
 // add makes v a variant and gives its number; a variant that holds the same is
@@ -230,7 +261,6 @@ func (l *ledger) find(k syncKey) (v view, from origin, fresh bool) {
 	case g.gen:
 		if x := g.variant(k.variant); x != nil {
 			v = x.view.clone()
-			v.echoes = mergeEchoes(v.echoes, g.moves)
 			return v, originNewest, false
 		}
 	case g.gen - 1:
@@ -248,7 +278,6 @@ func (l *ledger) find(k syncKey) (v view, from origin, fresh bool) {
 				break
 			}
 			v = x.view.clone()
-			v.echoes = mergeEchoes(v.echoes, p.moves)
 		} else {
 			break
 		}
@@ -271,7 +300,7 @@ func (l *ledger) knewAll(item store.ItemID, seq store.Seq) bool {
 		return false
 	}
 	for i := range g.variants {
-		if !g.variants[i].knew(item, seq) && !echoed(g.moves, item, seq) {
+		if !g.variants[i].knew(item, seq) {
 			return false
 		}
 	}
@@ -314,7 +343,7 @@ func (v view) clone() view {
 		s := *v.shift
 		v.shift = &s
 	}
-	v.echoes = slices.Clone(v.echoes)
+	v.echoes, v.stretches = slices.Clone(v.echoes), slices.Clone(v.stretches)
 	return v
 }
 
@@ -403,9 +432,17 @@ func encodeView(b []byte, v *view) []byte {
 		b = binary.AppendVarint(b, int64(v.shift.after))
 		b = binary.AppendVarint(b, int64(v.shift.unloaded))
 		b = binary.AppendVarint(b, int64(v.shift.upTo))
+		b = binary.AppendVarint(b, int64(v.shift.since))
 	}
 	b = encodeOptions(b, &v.opts)
-	return encodeEchoes(b, v.echoes)
+	b = encodeEchoes(b, v.echoes)
+	b = binary.AppendUvarint(b, uint64(len(v.stretches)))
+	for _, s := range v.stretches {
+		b = binary.AppendVarint(b, int64(s.from.Seq))
+		b = binary.AppendVarint(b, int64(s.from.Item))
+		b = binary.AppendVarint(b, int64(s.upTo))
+	}
+	return b
 }
 
 func encodeEcho(b []byte, e echo) []byte {
@@ -516,10 +553,16 @@ func (r *stateReader) view() view {
 		v.load = &download{store.Seq(r.int()), store.ItemID(r.int()), r.int()}
 	}
 	if f&4 != 0 {
-		v.shift = &shift{r.int(), store.ItemID(r.int()), store.ItemID(r.int()), store.Seq(r.int())}
+		v.shift = &shift{r.int(), store.ItemID(r.int()), store.ItemID(r.int()), store.Seq(r.int()), store.Seq(r.int())}
 	}
 	v.opts = r.options()
 	v.echoes = r.echoes()
+	if n := r.count(3); n > 0 {
+		v.stretches = make([]stretch, n)
+		for i := range v.stretches {
+			v.stretches[i] = stretch{store.Position{Seq: store.Seq(r.int()), Item: store.ItemID(r.int())}, store.Seq(r.int())}
+		}
+	}
 	return v
 }
 

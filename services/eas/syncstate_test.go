@@ -61,7 +61,10 @@ func TestStateRoundTrip(t *testing.T) {
 				v.load = &download{5, 6, 7}
 			}
 			if rapid.Bool().Draw(t, "shift") {
-				v.shift = &shift{1, 2, 3, 4}
+				v.shift = &shift{1, 2, 3, 4, 5}
+			}
+			for i := range rapid.IntRange(0, 3).Draw(t, "stretches") {
+				v.stretches = append(v.stretches, stretch{store.Position{Seq: store.Seq(i), Item: 9}, 8})
 			}
 			g.variants = append(g.variants, variant{rapid.Uint32().Draw(t, "n"), v})
 		}
