@@ -225,3 +225,42 @@ func TestEveryKeyIsRead(t *testing.T) {
 	}
 	walk(reflect.TypeFor[config.Config](), "")
 }
+
+// What the documentation tells people to type is right.
+func TestDocumentation(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "people.csv")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile(`(?m)^\s*(?:bin/)?(waypost [a-z][^\n&>|]*)`)
+	block := regexp.MustCompile("(?ms)^ *```(sh|toml)?\n(.*?)^ *```")
+	n := 0
+	for _, doc := range []string{"../../README.md", "../../docs/running.md"} {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range block.FindAllStringSubmatch(string(text), -1) {
+			if b[1] == "toml" {
+				path := filepath.Join(t.TempDir(), "waypost.toml")
+				if err := os.WriteFile(path, []byte(b[2]), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := config.Load(config.Source{File: path}); err != nil {
+					t.Errorf("%s: %v", doc, err)
+				}
+			}
+			for _, m := range command.FindAllStringSubmatch(b[2], -1) {
+				n++
+				var c cli
+				line := strings.ReplaceAll(strings.ReplaceAll(m[1], `"`, `'`), "people.csv", file)
+				if _, err := grammar(&c).Parse(words(t, line)); err != nil {
+					t.Errorf("%s: %s: %v", doc, m[1], err)
+				}
+			}
+		}
+	}
+	if n < 40 {
+		t.Errorf("only %d commands were found", n)
+	}
+}

@@ -414,6 +414,9 @@ func (a *app) deviceWipe(ctx context.Context, c *cli) error {
 		}, "The wipe of %s is taken back.")
 	}
 	return a.changeDevice(ctx, in.Address, in.ID, func(d *store.Device) error {
+		if in.Account && d.Version != "16.1" {
+			return fault.New(fault.Invalid, "the phone speaks version %s and would erase everything; without --account that is what is asked for", d.Version)
+		}
 		d.Wipe, d.WipeAccount, d.WipeAt = "pending", in.Account, time.Now()
 		return nil
 	}, "%s is erased at its next contact.")
