@@ -38,8 +38,9 @@ type memory struct {
 	lastID store.ItemID
 	calls  map[string]int
 
-	conflicts int // saves of a state that find another generation
-	failures  int // saves that fail, as when the process dies before them
+	conflicts int    // saves of a state that find another generation
+	failures  int    // saves that fail, as when the process dies before them
+	between   func() // called before each call that reads or changes items
 }
 
 type memItem struct {
@@ -63,6 +64,11 @@ func newMemory() *memory {
 
 // in counts a call and takes the lock.
 func (m *memory) in(name string, as directory.Principal, box store.MailboxID) (func(), error) {
+	if f := m.between; f != nil && name != "Warm" { // that comes from another goroutine
+		m.between = nil
+		f()
+		m.between = f
+	}
 	leave, err := m.enter(as, box)
 	if err == nil {
 		m.calls[name]++
@@ -114,7 +120,11 @@ func (m *memory) SaveSyncState(ctx context.Context, as directory.Principal, box 
 }
 
 func (m *memory) Folder(ctx context.Context, as directory.Principal, box store.MailboxID, id store.FolderID) (store.Folder, error) {
-	m.count("Folder")
+	leave, err := m.in("Folder", as, box)
+	if err != nil {
+		return store.Folder{}, err
+	}
+	leave()
 	return m.fake.Folder(ctx, as, box, id)
 }
 

@@ -405,11 +405,11 @@ func (y *syncer) begin(ctx context.Context, c *syncCollection, l *ledger) (*coll
 		g = &generation{}
 	}
 	opts := c.optionsFor(defaultOptions())
-	if g.pending == 0 || !g.pendingOpts.equal(opts) || len(g.pendingMoves) > 0 {
+	if g.pending == 0 || !g.pendingOpts.equal(opts) || len(g.pendingMoves) > 0 || g.kept {
 		if g.pending == 0 {
 			g.pending = newChain()
 		}
-		g.pendingOpts, g.pendingMoves = opts, nil // the phone holds nothing
+		g.pendingOpts, g.pendingMoves, g.kept = opts, nil, false // the phone holds nothing
 		if err := y.put(ctx, c, l, g, l.store != 0); err != nil {
 			return nil, 0, err
 		}
@@ -438,6 +438,9 @@ func (y *syncer) save(ctx context.Context, c *syncCollection, l *ledger, from or
 		return y.put(ctx, c, l, g, true)
 	case a.visible:
 		g := &generation{chain: key.chain, gen: key.gen + 1, results: results}
+		if was := l.newest; !fresh && was.pending != 0 && !was.kept {
+			g.pending, g.pendingOpts, g.pendingMoves, g.kept = was.pending, was.pendingOpts, was.pendingMoves, true
+		}
 		n := g.add(*v)
 		a.key = g.key(n).String()
 		return y.put(ctx, c, l, g, false)
@@ -453,6 +456,9 @@ func (y *syncer) save(ctx context.Context, c *syncCollection, l *ledger, from or
 		return nil
 	}
 	g.confirmed, g.variants, g.results, g.moves = true, []variant{next}, nil, nil
+	if g.kept {
+		g.pending, g.pendingOpts, g.pendingMoves, g.kept = 0, options{}, nil, false
+	}
 	return y.put(ctx, c, l, g, true)
 }
 

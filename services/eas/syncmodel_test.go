@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ type modelPhone struct {
 	colls map[string]*modelColl
 	old   []*wbxml.Node // requests of long ago
 	made  int
+	dice  *rand.Rand // decides instead of rapid, in the middle of a request
 }
 
 type modelColl struct {
@@ -85,7 +87,7 @@ func TestSyncModel(t *testing.T) {
 			case 8:
 				if len(p.old) > 0 {
 					req := p.old[p.draw(len(p.old), "old")]
-					out, _ := p.phone.do("Sync", req)
+					out, _ := p.do("Sync", req, true)
 					where := []wbxml.Tag{wbxml.AirSyncCollections, wbxml.AirSyncCollection}
 					t.Logf("an old Sync %s: %s", short(req.Child(where...)), short(out.Child(where...)))
 				}
@@ -118,7 +120,29 @@ func TestSyncModel(t *testing.T) {
 	})
 }
 
-func (p *modelPhone) draw(n int, label string) int { return rapid.IntRange(0, n-1).Draw(p.t, label) }
+func (p *modelPhone) draw(n int, label string) int {
+	if p.dice != nil {
+		return p.dice.IntN(n)
+	}
+	return rapid.IntRange(0, n-1).Draw(p.t, label)
+}
+
+// do sends a request. With losses, now and then things happen on the server
+// while it is being answered.
+func (p *modelPhone) do(cmd string, req *wbxml.Node, losses bool) (*wbxml.Node, error) {
+	if losses && p.draw(3, "disturbed") == 0 {
+		dice := rand.New(rand.NewPCG(uint64(p.draw(1<<30, "dice")), 0))
+		p.mem.between = func() {
+			if p.dice = dice; dice.IntN(3) == 0 {
+				p.server()
+			}
+			p.dice = nil
+		}
+	}
+	out, err := p.phone.do(cmd, req)
+	p.mem.between = nil
+	return out, err
+}
 
 func (p *modelPhone) folder(id string) store.FolderID {
 	f, _ := parseFolderID(id)
@@ -127,7 +151,7 @@ func (p *modelPhone) folder(id string) store.FolderID {
 
 // server changes something behind the phone's back.
 func (p *modelPhone) server() {
-	folder := p.folder(rapid.SampledFrom([]string{"F1", "F2", "F4"}).Draw(p.t, "where"))
+	folder := p.folder([]string{"F1", "F2", "F4"}[p.draw(3, "where")])
 	ctx, as := context.Background(), directory.System("test")
 	switch p.draw(4, "server") {
 	case 0, 1:
@@ -171,7 +195,7 @@ func (p *modelPhone) any() (store.ItemID, store.FolderID) {
 		return 0, 0
 	}
 	slices.Sort(ids)
-	i := rapid.SampledFrom(ids).Draw(p.t, "item")
+	i := ids[p.draw(len(ids), "item")]
 	return i, p.mem.items[i].e.Folder
 }
 
@@ -237,13 +261,13 @@ func (p *modelPhone) moveItem(from, to *modelColl) {
 	id := rapid.SampledFrom(from.ids()).Draw(p.t, "moved")
 	req := wbxml.New(wbxml.MoveMoveItems, wbxml.New(wbxml.MoveMove, wbxml.NewText(wbxml.MoveSrcMsgId, id),
 		wbxml.NewText(wbxml.MoveSrcFldId, from.id), wbxml.NewText(wbxml.MoveDstFldId, to.id)))
-	out, err := p.phone.do("MoveItems", req)
+	out, err := p.do("MoveItems", req, true)
 	p.t.Logf("phone moves %s from %s to %s", id, from.id, to.id)
 	for err == nil && p.draw(3, "lost move") == 0 {
 		if p.draw(2, "meanwhile") == 0 {
 			p.server()
 		}
-		out, err = p.phone.do("MoveItems", req)
+		out, err = p.do("MoveItems", req, true)
 	}
 	if err != nil {
 		p.t.Fatal(err)
@@ -280,7 +304,7 @@ func (p *modelPhone) sync(c *modelColl, losses bool) bool {
 		return false
 	}
 	broken := p.mem.failures > 0
-	out, err := p.phone.do("Sync", req)
+	out, err := p.do("Sync", req, losses)
 	p.t.Logf("Sync %s: %s", short(n), short(out.Child(wbxml.AirSyncCollections, wbxml.AirSyncCollection)))
 	broken = broken && p.mem.failures == 0
 	if broken && (err != nil || out.Get(wbxml.AirSyncStatus) != "") {
@@ -302,7 +326,8 @@ func (p *modelPhone) sync(c *modelColl, losses bool) bool {
 			p.t.Logf("the answer is lost")
 			return true
 		case 2:
-			again, err := p.phone.do("Sync", req) // came twice; the second answer is lost
+			p.mem.failures = 0
+			again, err := p.do("Sync", req, true) // came twice; the second answer is lost
 			if err != nil {
 				p.t.Fatal(err)
 			}

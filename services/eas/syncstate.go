@@ -178,6 +178,10 @@ type generation struct {
 	pending      uint64
 	pendingOpts  options
 	pendingMoves []echo
+	// kept: this generation answers a request of the old chain that came when the
+	// new one was pending. It may be one that was late on its way; but a phone that
+	// has this generation's key has not begun anew.
+	kept bool
 }
 
 func (g *generation) key(v uint32) syncKey { return syncKey{g.chain, g.gen, v} }
@@ -377,7 +381,7 @@ func (g *generation) encode() []byte {
 	b := append(g.seen().append(nil), stateVersion)
 	b = binary.AppendUvarint(b, g.chain)
 	b = binary.AppendUvarint(b, g.gen)
-	b = append(b, bit(g.confirmed, 1))
+	b = append(b, bit(g.confirmed, 1)|bit(g.kept, 2))
 	b = binary.AppendUvarint(b, uint64(g.next))
 	b = binary.AppendUvarint(b, uint64(len(g.variants)))
 	for i := range g.variants {
@@ -576,7 +580,8 @@ func decodeGeneration(b []byte) (*generation, error) {
 		return nil, errState
 	}
 	g := &generation{chain: r.uint(), gen: r.uint()}
-	g.confirmed = r.byte()&1 != 0
+	f := r.byte()
+	g.confirmed, g.kept = f&1 != 0, f&2 != 0
 	g.next = uint32(r.uint())
 	for range r.count(6) {
 		g.variants = append(g.variants, variant{uint32(r.uint()), r.view()})

@@ -47,7 +47,7 @@ func drawOptions(t *rapid.T) options {
 func TestStateRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := &generation{
-			chain: rapid.Uint64().Draw(t, "chain"), gen: rapid.Uint64().Draw(t, "gen"), confirmed: rapid.Bool().Draw(t, "ok"),
+			chain: rapid.Uint64().Draw(t, "chain"), gen: rapid.Uint64().Draw(t, "gen"), confirmed: rapid.Bool().Draw(t, "ok"), kept: rapid.Bool().Draw(t, "kept"),
 			next: rapid.Uint32().Draw(t, "next"), pending: rapid.Uint64().Draw(t, "pending"),
 		}
 		if g.pending != 0 {
