@@ -51,7 +51,7 @@ bench: build
 torture:
 	tools/ensure.sh postgresql
 	WAYPOST_REQUIRE_POSTGRES=1 WAYPOST_TORTURE_KILLS=$(KILLS) \
-		$(GO) test -vet=off -count=1 -v -run 'TestTorture$$' -timeout 120m ./internal/e2e
+		$(GO) test -vet=off -count=1 -v -run 'TestTorture' -timeout 120m ./internal/e2e
 
 # Every fuzz target for a short while.
 fuzz-short:

@@ -89,15 +89,18 @@ func roleEnv(all []string, role string) []string {
 // start at once so that nothing may depend on it.
 func (s *site) startSeparate() {
 	s.t.Helper()
-	all := s.env
-	for _, role := range []string{"frontend", "smtp", "store", "directory"} {
-		s.env = roleEnv(all, role)
-		s.start("waypost-" + role)
-	}
-	s.env = all
-	for _, role := range []string{"directory", "store", "smtp", "frontend"} {
-		if out, err := s.cliAt(filepath.Join(s.dir, role), "", "ready", "--wait", "60s"); err != nil {
-			s.t.Fatalf("%s is not ready: %v\n%s\n%s", role, err, out, s.logTail())
+	s.launch = map[string]func(){}
+	s.await = func() {
+		for _, role := range []string{"directory", "store", "smtp", "frontend"} {
+			if out, err := s.cliAt(filepath.Join(s.dir, role), "", "ready", "--wait", "90s"); err != nil {
+				s.t.Fatalf("%s is not ready: %v\n%s\n%s", role, err, out, s.logTail())
+			}
 		}
 	}
+	for _, role := range []string{"frontend", "smtp", "store", "directory"} {
+		env := roleEnv(s.env, role)
+		s.launch["waypost-"+role] = func() { s.startAs(nil, env, "waypost-"+role) }
+		s.launch["waypost-"+role]()
+	}
+	s.await()
 }

@@ -70,6 +70,10 @@ type site struct {
 	env  []string
 	mu   sync.Mutex
 	proc map[string]*proc
+	// launch starts a program as it was started first; await waits until all
+	// programs are ready again. The torture kills and launches.
+	launch map[string]func()
+	await  func()
 }
 
 type proc struct {
@@ -124,18 +128,18 @@ func (s *site) freePorts() {
 // start begins a program; its output goes to a file beside the data folder.
 func (s *site) start(name string, args ...string) *proc {
 	s.t.Helper()
-	return s.startAs(nil, name, args...)
+	return s.startAs(nil, s.env, name, args...)
 }
 
 // startAs begins a program as another user, nil being this one.
-func (s *site) startAs(as *syscall.Credential, name string, args ...string) *proc {
+func (s *site) startAs(as *syscall.Credential, env []string, name string, args ...string) *proc {
 	s.t.Helper()
 	log, err := os.OpenFile(filepath.Join(filepath.Dir(s.dir), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
-	cmd.Env = append(os.Environ(), s.env...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: as}
 	if err := cmd.Start(); err != nil {
@@ -172,8 +176,10 @@ func (s *site) stopAll() {
 // serve starts everything in one process and waits until it is ready.
 func (s *site) serve(args ...string) {
 	s.t.Helper()
-	s.start("waypost", append([]string{"serve", "--data", s.dir}, args...)...)
-	s.waitReady()
+	s.launch = map[string]func(){"waypost": func() { s.start("waypost", append([]string{"serve", "--data", s.dir}, args...)...) }}
+	s.await = s.waitReady
+	s.launch["waypost"]()
+	s.await()
 }
 
 func (s *site) waitReady() {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,9 +28,21 @@ import (
 // WAYPOST_TORTURE_KILLS sets how many kills (5 by default), WAYPOST_TORTURE_SEED
 // repeats a run's choices.
 func TestTorture(t *testing.T) {
-	if testing.Short() {
-		t.Skip("long")
-	}
+	s := newSite(t)
+	s.freePorts()
+	s.serve()
+	torture(t, s)
+}
+
+// TestTortureSeparate is the same with the four programs and a PostgreSQL of
+// their own, any of which may be killed.
+func TestTortureSeparate(t *testing.T) {
+	s := newSeparate(t)
+	s.startSeparate()
+	torture(t, s)
+}
+
+func torture(t *testing.T, s *site) {
 	kills := 5
 	if n, err := strconv.Atoi(os.Getenv("WAYPOST_TORTURE_KILLS")); err == nil {
 		kills = n
@@ -40,9 +54,6 @@ func TestTorture(t *testing.T) {
 	t.Logf("seed %d, %d kills", seed, kills)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 
-	s := newSite(t)
-	s.freePorts()
-	s.serve()
 	users := []string{"alice", "bob", "carol"}
 	s.organisation(append(users, "dave")...)
 
@@ -60,16 +71,16 @@ func TestTorture(t *testing.T) {
 		time.Sleep(time.Duration(300+rnd.IntN(1500)) * time.Millisecond)
 		what := killSomething(t, s, rnd)
 		t.Logf("kill %d: %s; %d acknowledged so far", k+1, what, acks.len())
-		if d := s.proc["waypost"]; what == "waypost" {
-			<-d.done
-			s.start("waypost", "serve", "--data", s.dir)
+		if launch := s.launch[what]; launch != nil {
+			<-s.proc[what].done
+			launch()
 		}
-		s.waitReady()
+		s.await()
 	}
 	time.Sleep(time.Second)
 	stop()
 	work.Wait()
-	s.waitReady()
+	s.await()
 	if acks.len() < 10*kills || sent.len() == 0 {
 		t.Errorf("only %d deliveries and %d sends were acknowledged; the stream stood still\n%s", acks.len(), sent.len(), s.logTail())
 	}
@@ -185,14 +196,16 @@ func phoneStream(ctx context.Context, s *site, sent *ledger) {
 	}
 }
 
-// killSomething sends SIGKILL to the program, to PostgreSQL as a whole or to one
+// killSomething sends SIGKILL to a program, to PostgreSQL as a whole or to one
 // of its backends, and says to which.
 func killSomething(t *testing.T, s *site, rnd *rand.Rand) string {
 	t.Helper()
 	switch rnd.IntN(3) {
 	case 0:
-		_ = s.proc["waypost"].cmd.Process.Kill()
-		return "waypost"
+		names := slices.Sorted(maps.Keys(s.launch))
+		name := names[rnd.IntN(len(names))]
+		_ = s.proc[name].cmd.Process.Kill()
+		return name
 	case 1:
 		pid := postmaster(t, s)
 		// The whole of it at once, as a failing machine would.
@@ -215,7 +228,7 @@ func postmaster(t *testing.T, s *site) int {
 	t.Helper()
 	var pid int
 	eventually(t, 30*time.Second, "PostgreSQL runs", func() error {
-		files, _ := filepath.Glob(filepath.Join(s.dir, "pg", "*", "postmaster.pid"))
+		files, _ := filepath.Glob(filepath.Join(s.dir, "[ep]*", "*", "postmaster.pid")) // pg, or external
 		if len(files) == 0 {
 			return fmt.Errorf("no postmaster.pid below %s", s.dir)
 		}
