@@ -311,7 +311,7 @@ func TestServeAsOrdinaryUser(t *testing.T) {
 	}
 	serve := func() {
 		t.Helper()
-		s.startAs(nobody, "waypost", "serve", "--data", s.dir)
+		s.startAs(nobody, s.env, "waypost", "serve", "--data", s.dir)
 		s.waitReady()
 	}
 	serve()
