@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -175,7 +176,11 @@ func (s *server) accept(l net.Listener, shaking *sync.WaitGroup) error {
 			t := tls.Server(raw, s.TLS)
 			state, err := s.handshake(k.ctx, t)
 			if err != nil {
-				s.Log.Info("TLS failed", "proto", s.Proto, "remote", k.remote, "err", err)
+				level := slog.LevelInfo
+				if errors.Is(err, io.EOF) {
+					level = slog.LevelDebug // somebody looked whether the door is open
+				}
+				s.Log.Log(k.ctx, level, "TLS failed", "proto", s.Proto, "remote", k.remote, "err", err)
 				k.close()
 				return
 			}
