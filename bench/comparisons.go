@@ -85,7 +85,7 @@ func comparisons() []comparison {
 				{name: "SMTP, 10 KiB, 8 connections: accepted", unit: "/s", pick: at("ops_per_s")},
 			},
 			args: func(s side, _ int) []string {
-				return []string{"smtp", "-addr", s.smtp, "-users", "1-100", "-count", "3000", "-conns", "8", "-sizes", "10k", "-verify-imap", s.imap, "-empty-first"}
+				return []string{"smtp", "-addr", s.smtp, "-users", "1-100", "-count", "2000", "-conns", "8", "-sizes", "10k", "-verify-imap", s.imap, "-empty-first"}
 			},
 		},
 		{
@@ -97,21 +97,21 @@ func comparisons() []comparison {
 		},
 		imap("list", []figure{
 			{name: "UID FETCH 1:* (FLAGS ENVELOPE), 10,000 messages, one at a time", unit: "ms", lower: true, pick: at("by_op", "list", "p50_ms")},
-		}, "-mode", "mix", "-mix", "list:1", "-users", "111-111", "-conns", "1", "-count", "30", "-ops-per-login", "0"),
+		}, "-mode", "mix", "-mix", "list:1", "-users", "111-111", "-conns", "1", "-count", "20", "-ops-per-login", "0"),
 		imap("body", []figure{{name: "UID FETCH BODY.PEEK[], warm, 4 connections", unit: "/s", pick: at("ops_per_s")}},
-			"-mode", "mix", "-mix", "body:1", "-users", "111-112", "-conns", "4", "-duration", "8s", "-ops-per-login", "0"),
+			"-mode", "mix", "-mix", "body:1", "-users", "111-112", "-conns", "4", "-duration", "5s", "-ops-per-login", "0"),
 		imap("mix", []figure{
 			{name: "a mail program's mix, 10,000 messages, 4 connections", unit: "/s", pick: at("ops_per_s")},
 			{name: "SELECT of 10,000", unit: "ms", lower: true, pick: at("by_op", "select", "p50_ms")},
 			{name: "STORE of one flag", unit: "ms", lower: true, pick: at("by_op", "store", "p50_ms")},
 			{name: "SEARCH by Message-ID or subject", unit: "ms", lower: true, pick: at("by_op", "search", "p50_ms")},
 			{name: "connect and LOGIN", unit: "ms", lower: true, pick: at("by_op", "connect+login", "p50_ms")},
-		}, "-mode", "mix", "-users", "111-112", "-conns", "4", "-duration", "12s"),
+		}, "-mode", "mix", "-users", "111-112", "-conns", "4", "-duration", "8s"),
 		{
 			name: "idle", peer: "postfix",
 			figures: []figure{{name: "push: accepted by SMTP to EXISTS on IDLE", unit: "ms", lower: true, pick: at("by_op", "push_after_accept", "p50_ms")}},
 			args: func(s side, _ int) []string {
-				return []string{"imap", "-addr", s.imap, "-mode", "idle", "-users", "121-220", "-conns", "100", "-senders", "4", "-count", "100", "-via", "smtp", "-via-addr", s.smtp}
+				return []string{"imap", "-addr", s.imap, "-mode", "idle", "-users", "121-220", "-conns", "100", "-senders", "4", "-count", "60", "-via", "smtp", "-via-addr", s.smtp}
 			},
 		},
 		eas("eas-initial", 0, []figure{
