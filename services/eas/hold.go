@@ -130,21 +130,6 @@ func (s *Server) bind(ctx context.Context, r *request) (context.Context, context
 	return context.WithCancel(ctx)
 }
 
-// hold waits until ready says that there is an answer (true), or the time is up
-// (false). It asks ready at once and then as vigil.wait does. The caller lets go
-// of its buffers before.
-func (s *Server) hold(ctx context.Context, r *request, d time.Duration, ready func(context.Context) (bool, error)) (bool, error) {
-	v, err := s.beginVigil(r, d)
-	if err != nil {
-		return false, err
-	}
-	defer v.end()
-	if ok, err := ready(ctx); ok || err != nil {
-		return ok, err
-	}
-	return s.holdHere(ctx, r, v, ready)
-}
-
 // holdHere waits on the request's own goroutine.
 func (s *Server) holdHere(ctx context.Context, r *request, v *vigil, ready func(context.Context) (bool, error)) (bool, error) {
 	ctx, release := s.bind(ctx, r)

@@ -390,52 +390,202 @@ func TestParkedPanic(t *testing.T) {
 	}
 }
 
-// TestMemoryOfHeldPings measures what a Ping over TLS costs the server while it
-// is held; the phones are another process. The aim is 30 KiB.
-func TestMemoryOfHeldPings(t *testing.T) {
+// TestMemoryOfHeldRequests measures what a Ping, and a Sync that waits, over TLS
+// costs the server while it is held; the phones are another process. The aim is
+// 30 KiB.
+func TestMemoryOfHeldRequests(t *testing.T) {
 	if addr := os.Getenv("WAYPOST_TEST_PHONES"); addr != "" {
-		phones(t, addr)
+		phones(t, addr, os.Getenv("WAYPOST_TEST_CMD"))
 		return
 	}
 	if testing.Short() {
 		t.Skip("opens many connections")
 	}
-	f, s := newTestServer(t, Options{})
-	f.most = manyPhones
-	addr := parkingServer(t, s)
-	for i := range manyPhones {
-		ready(t, f, s, device(i))
-	}
-	before := inUse()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMemoryOfHeldPings$")
-	cmd.Env = append(os.Environ(), "WAYPOST_TEST_PHONES="+addr)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	waitHeld(t, s, manyPhones)
-	time.Sleep(100 * time.Millisecond)
-	each := (int64(inUse()) - int64(before)) / manyPhones
-	t.Logf("%d bytes each", each)
-	if each > 30<<10 {
-		t.Errorf("a held Ping costs %d bytes", each)
-	}
-	s.Stop()
-	in.Close()
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
+	for _, cmd := range []string{"Ping", "Sync"} {
+		t.Run(cmd, func(t *testing.T) {
+			m, s := testServer(t)
+			m.most = manyPhones
+			addr := parkingServer(t, s)
+			for i := range manyPhones {
+				ready(t, m.fake, s, device(i))
+			}
+			before := inUse()
+			c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMemoryOfHeldRequests$")
+			c.Env = append(os.Environ(), "WAYPOST_TEST_PHONES="+addr, "WAYPOST_TEST_CMD="+cmd)
+			in, err := c.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			waitHeld(t, s, manyPhones)
+			time.Sleep(100 * time.Millisecond)
+			each := (int64(inUse()) - int64(before)) / manyPhones
+			t.Logf("%d bytes each", each)
+			if each > 30<<10 {
+				t.Errorf("a held %s costs %d bytes", cmd, each)
+			}
+			s.Stop()
+			in.Close()
+			if err := c.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
-// phones holds a Ping on each of many connections until its input ends.
-func phones(t *testing.T, addr string) {
+// phones holds a request on each of many connections until its input ends.
+func phones(t *testing.T, addr, cmd string) {
 	for i := range manyPhones {
-		dial(t, addr).send(device(i), "Ping", pingInbox)
+		w := dial(t, addr)
+		if cmd == "Sync" {
+			w.send(device(i), "Sync", waitingSync(w.primed(device(i))))
+		} else {
+			w.send(device(i), "Ping", pingInbox)
+		}
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// waitingSync is a Sync of the inbox that waits.
+func waitingSync(key string) string {
+	return strings.Replace(collectionText(key, "F1", ""), "</Collections>", "</Collections><HeartbeatInterval>600</HeartbeatInterval>", 1)
+}
+
+// primed begins the inbox and gives its first key.
+func (w *wire) primed(device string) string {
+	w.t.Helper()
+	w.send(device, "Sync", collectionText("0", "F1", ""))
+	_, n := w.document()
+	return n.Get(wbxml.AirSyncCollections, wbxml.AirSyncCollection, wbxml.AirSyncSyncKey)
+}
+
+// document gives an answer's code and document, which is nil when it is empty.
+func (w *wire) document() (int, *wbxml.Node) {
+	w.t.Helper()
+	_ = w.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	resp, err := http.ReadResponse(w.in, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b := body(w.t, resp.Body)
+	if len(b) == 0 {
+		return resp.StatusCode, nil
+	}
+	n, err := decodeDocument(b)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return resp.StatusCode, n
+}
+
+// TestParkedSync: a Sync that was parked answers whatever its size, and the
+// connection outlives it.
+func TestParkedSync(t *testing.T) {
+	m, s := testServer(t)
+	w := dial(t, parkingServer(t, s))
+	key := w.primed("d")
+	for _, size := range []int{10, 3 * heldBack} {
+		w.send("d", "Sync", waitingSync(key))
+		waitHeld(t, s, 1)
+		if n := parkedNow(); n != 1 {
+			t.Fatalf("%d parked", n)
+		}
+		m.put(1, plainMail("news")+strings.Repeat("What is new is long.\n", size/20), time.Now(), 0)
+		code, n := w.document()
+		c := n.Child(wbxml.AirSyncCollections, wbxml.AirSyncCollection)
+		text := c.Get(wbxml.AirSyncCommands, wbxml.AirSyncAdd, wbxml.AirSyncApplicationData, wbxml.AirSyncBaseBody, wbxml.AirSyncBaseData)
+		if code != http.StatusOK || c.Get(wbxml.AirSyncStatus) != "1" || len(text) < size/20*20 {
+			t.Fatalf("code %d, %d bytes of %d in %.300s", code, len(text), size, n)
+		}
+		key = c.Get(wbxml.AirSyncSyncKey)
+	}
+	w.send("d", "Sync", waitingSync(key))
+	waitHeld(t, s, 1)
+	m.mu.Lock()
+	m.folders = m.folders[1:] // the inbox is gone
+	m.wake()
+	m.mu.Unlock()
+	if _, n := w.document(); n.Get(wbxml.AirSyncStatus) != "12" {
+		t.Errorf("without its folder: %s", n)
+	}
+	w.send("d", "Sync", collectionText("0", "F2", ""))
+	if _, n := w.document(); n.Get(wbxml.AirSyncCollections, wbxml.AirSyncCollection, wbxml.AirSyncStatus) != "1" {
+		t.Errorf("on the same connection: %s", n)
+	}
+	w.send("d", "Sync", strings.Replace(waitingSync(key), "F1", "F2", 1))
+	if _, n := w.document(); n.Get(wbxml.AirSyncCollections, wbxml.AirSyncCollection, wbxml.AirSyncStatus) != "3" {
+		t.Errorf("a key of another folder: %s", n)
+	}
+}
+
+// TestParkedSyncAtStop: the end of the server is the end of the time.
+func TestParkedSyncAtStop(t *testing.T) {
+	_, s := testServer(t)
+	w := dial(t, parkingServer(t, s))
+	w.send("d", "Sync", waitingSync(w.primed("d")))
+	waitHeld(t, s, 1)
+	s.Stop()
+	if code, n := w.document(); code != http.StatusOK || n != nil {
+		t.Errorf("code %d, %s", code, n)
+	}
+}
+
+type failingWaiter struct {
+	r    *request
+	size int
+}
+
+func (w failingWaiter) ready(context.Context) (bool, error) { return true, nil }
+
+func (w failingWaiter) answer(context.Context) error {
+	_, _ = w.r.out.Write(make([]byte, w.size))
+	return fault.New(fault.Unavailable, "half way")
+}
+
+// TestParkedAnswerThatFails: while it is small the failure is told instead; half
+// of a large answer is not taken for a whole one, and ends the connection.
+func TestParkedAnswerThatFails(t *testing.T) {
+	for _, c := range []struct {
+		size int
+		back bool
+		code int
+		err  error
+	}{
+		{100, true, http.StatusServiceUnavailable, nil},
+		{2 * heldBack, false, http.StatusOK, io.ErrUnexpectedEOF},
+	} {
+		_, s := testServer(t)
+		mine, theirs := net.Pipe()
+		r := &request{server: s, log: quiet(), version: wbxml.V121}
+		p := &parked{r: r, conn: mine, waiter: failingWaiter{r, c.size}}
+		back := make(chan bool, 1)
+		go func() {
+			back <- p.tell(t.Context(), nil)
+			mine.Close()
+		}()
+		resp, err := http.ReadResponse(bufio.NewReader(theirs), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if got := <-back; got != c.back || resp.StatusCode != c.code || err != c.err {
+			t.Errorf("%d bytes: code %d, %v, the connection goes on: %v", c.size, resp.StatusCode, err, got)
+		}
+	}
+}
+
+// parkedNow counts the goroutines of parked requests, waiting for one to begin.
+func parkedNow() int {
+	n := 0
+	for end := time.Now().Add(5 * time.Second); n == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		buf := make([]byte, 1<<20)
+		n = strings.Count(string(buf[:runtime.Stack(buf, true)]), "eas.(*parked).run")
+	}
+	return n
 }
 
 const manyPhones = 200

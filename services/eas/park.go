@@ -1,6 +1,7 @@
 package eas
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -13,19 +14,20 @@ import (
 	"waypost/services/eas/wbxml"
 )
 
-// A phone's Ping is held for up to an hour, and net/http keeps some 20 KiB of
-// buffers and stacks for a request that it is waiting for. So a Ping that has
-// nothing to say is parked: its connection is taken out of the HTTP server's
+// A phone's Ping or Sync is held for up to an hour, and net/http keeps some
+// 20 KiB of buffers and stacks for a request that it is waiting for. So one that
+// has nothing to say is parked: its connection is taken out of the HTTP server's
 // hands, one small goroutine waits and writes the answer, and the server gets
 // the connection back for the next request. Over HTTP/2, which shares a
-// connection, a Ping stays in its request.
+// connection, it stays in its request.
 
 // waiter is what a parked request waits for.
 type waiter interface {
 	// ready looks whether there is something to tell.
 	ready(ctx context.Context) (bool, error)
-	// answer tells it, or that there was nothing.
-	answer() *wbxml.Node
+	// answer tells it, or that there was nothing. It writes to the request's
+	// output, which is not the one of before when the request was parked.
+	answer(ctx context.Context) error
 }
 
 // park answers at once if there is something to tell, and otherwise waits for d.
@@ -47,7 +49,7 @@ func (s *Server) park(ctx context.Context, r *request, d time.Duration, w waiter
 	if err != nil {
 		return err
 	}
-	return r.told(w.answer())
+	return w.answer(ctx)
 }
 
 // told answers with a document whose Status is logged.
@@ -62,6 +64,7 @@ type parked struct {
 	srv    *http.Server
 	conn   net.Conn
 	header []byte // of the answer, as set before
+	zip    bool   // the phone takes gzip
 	last   bool   // the connection ends with this answer
 	vigil  *vigil
 	waiter waiter
@@ -78,7 +81,7 @@ func (s *Server) takeOver(r *request) *parked {
 	if _, err := io.CopyN(io.Discard, r.http.Body, 4096); err != io.EOF {
 		return nil // the rest of the body would be taken for the next request
 	}
-	last := r.http.Close
+	last, zip := r.http.Close, r.out.zip
 	var header bytes.Buffer
 	_ = r.out.header().Write(&header) // a Buffer does not fail
 	conn, buf, err := http.NewResponseController(r.out.w).Hijack()
@@ -89,7 +92,7 @@ func (s *Server) takeOver(r *request) *parked {
 	_ = conn.SetDeadline(time.Time{})
 	r.out.taken = true
 	r.slim()
-	return &parked{r: r, srv: srv, conn: conn, header: header.Bytes(), last: last || buf.Reader.Buffered() > 0}
+	return &parked{r: r, srv: srv, conn: conn, header: header.Bytes(), zip: zip, last: last || buf.Reader.Buffered() > 0}
 }
 
 // slim lets go of what belongs to the HTTP request.
@@ -117,14 +120,14 @@ func (p *parked) run() {
 		}
 	}()
 	ctx, release := s.bind(context.Background(), p.r)
+	defer release()
 	_, err := p.watched(ctx)
-	release()
 	if err == errGone {
 		p.r.err, p.r.result = err, "gone"
 		p.r.finish(nil)
 		return
 	}
-	back = p.tell(err) && !p.last && !s.stopped()
+	back = p.tell(ctx, err) && !p.last && !s.stopped()
 }
 
 // watched waits, and stops watching before anything is written.
@@ -133,48 +136,82 @@ func (p *parked) watched(ctx context.Context) (bool, error) {
 	return p.vigil.wait(ctx, p.waiter.ready, alive(p.conn))
 }
 
-// answerWithin is how long a phone may take to receive an answer.
+// answerWithin is how long a phone may take to receive a piece of an answer.
 const answerWithin = 30 * time.Second
 
-// tell writes the answer, and tells whether it went out.
-func (p *parked) tell(err error) bool {
-	w := &answerWriter{header: http.Header{}, code: http.StatusOK}
-	p.r.out = &output{w: w, code: http.StatusOK}
+// tell writes the answer, and tells whether all of it went out.
+func (p *parked) tell(ctx context.Context, err error) bool {
+	w := &answerWriter{p: p, header: http.Header{}, buf: bufio.NewWriter(timely{p.conn})}
+	p.r.out = &output{w: w, code: http.StatusOK, zip: p.zip}
+	if err == nil {
+		err = p.waiter.answer(ctx)
+	}
 	if err != nil {
 		p.r.err = err
 		p.r.fail(err)
-	} else if err = p.r.told(p.waiter.answer()); err != nil {
-		p.r.err = err
-		p.r.fail(err)
 	}
-	_ = p.r.out.close() // into memory
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", w.code, http.StatusText(w.code))
-	fmt.Fprintf(&b, "Date: %s\r\n", time.Now().UTC().Format(http.TimeFormat))
-	b.Write(p.header)
-	_ = w.header.Write(&b)
-	if p.last {
-		b.WriteString("Connection: close\r\n")
+	werr := p.r.out.close()
+	if err := w.close(p.r.out.broken); werr == nil {
+		werr = err
 	}
-	b.WriteString("\r\n")
-	b.Write(w.body.Bytes())
-	_ = p.conn.SetWriteDeadline(time.Now().Add(answerWithin))
-	_, werr := p.conn.Write(b.Bytes())
-	_ = p.conn.SetWriteDeadline(time.Time{})
 	p.r.finish(werr)
-	return werr == nil
+	return werr == nil && !p.r.out.broken
 }
 
-// answerWriter collects a small answer.
+// answerWriter writes the answer to a parked request.
 type answerWriter struct {
-	header http.Header
-	code   int
-	body   bytes.Buffer
+	p       *parked
+	header  http.Header
+	buf     *bufio.Writer
+	chunked bool
 }
 
-func (w *answerWriter) Header() http.Header         { return w.header }
-func (w *answerWriter) WriteHeader(code int)        { w.code = code }
-func (w *answerWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
+// timely gives each piece its time.
+type timely struct{ net.Conn }
+
+func (t timely) Write(p []byte) (int, error) {
+	_ = t.SetWriteDeadline(time.Now().Add(answerWithin))
+	return t.Conn.Write(p)
+}
+
+func (w *answerWriter) Header() http.Header { return w.header }
+
+// WriteHeader writes the header; a body whose length it does not give follows
+// in chunks (RFC 9112 section 7.1). buf keeps the first error.
+func (w *answerWriter) WriteHeader(code int) {
+	w.chunked = w.header.Get("Content-Length") == ""
+	fmt.Fprintf(w.buf, "HTTP/1.1 %d %s\r\n", code, http.StatusText(code))
+	fmt.Fprintf(w.buf, "Date: %s\r\n", time.Now().UTC().Format(http.TimeFormat))
+	_, _ = w.buf.Write(w.p.header)
+	_ = w.header.Write(w.buf)
+	if w.chunked {
+		_, _ = w.buf.WriteString("Transfer-Encoding: chunked\r\n")
+	}
+	if w.p.last {
+		_, _ = w.buf.WriteString("Connection: close\r\n")
+	}
+	_, _ = w.buf.WriteString("\r\n")
+}
+
+func (w *answerWriter) Write(p []byte) (int, error) {
+	if !w.chunked || len(p) == 0 {
+		return w.buf.Write(p)
+	}
+	fmt.Fprintf(w.buf, "%x\r\n", len(p))
+	n, err := w.buf.Write(p)
+	_, _ = w.buf.WriteString("\r\n")
+	return n, err
+}
+
+// close ends the answer; one that is broken has no last chunk.
+func (w *answerWriter) close(broken bool) error {
+	if w.chunked && !broken {
+		_, _ = w.buf.WriteString("0\r\n\r\n")
+	}
+	err := w.buf.Flush()
+	_ = w.p.conn.SetWriteDeadline(time.Time{})
+	return err
+}
 
 // giveBack has srv serve a connection again that it served before.
 func giveBack(srv *http.Server, c net.Conn) {

@@ -156,7 +156,9 @@ func (w *pingWait) ready(ctx context.Context) (bool, error) {
 }
 
 // answer tells what ready found.
-func (w *pingWait) answer() *wbxml.Node {
+func (w *pingWait) answer(context.Context) error { return w.r.told(w.document()) }
+
+func (w *pingWait) document() *wbxml.Node {
 	n := wbxml.New(wbxml.PingPing)
 	switch {
 	case w.tree:

@@ -100,24 +100,45 @@ func (s *Server) answerSync(ctx context.Context, r *request, q *syncRequest) err
 	if err != nil {
 		return err
 	}
+	w := &syncWait{y: y, answers: answers}
 	if q.hold > 0 && !anyVisible(answers) {
-		all := answers
-		_, err = s.hold(ctx, r, q.hold, func(ctx context.Context) (bool, error) {
-			found, err := y.round(ctx, false)
-			if anyVisible(found) {
-				all = found
-			}
-			return anyVisible(found), err
-		})
-		if err != nil {
-			return err
-		}
-		answers = all
+		return s.park(ctx, r, q.hold, w)
 	}
-	if !anyVisible(answers) && !r.before(wbxml.V121) {
+	return w.answer(ctx)
+}
+
+// syncWait is what a held Sync keeps.
+type syncWait struct {
+	y       *syncer
+	answers []*collectionAnswer
+	refusal *syncRefusal
+}
+
+// ready looks at the collections again. What ends the wait with a Status of the
+// whole Sync, as a folder that is gone, is an answer like others.
+func (w *syncWait) ready(ctx context.Context) (bool, error) {
+	found, err := w.y.round(ctx, false)
+	if refusal, ok := errors.AsType[syncRefusal](err); ok {
+		w.refusal = &refusal
+		return true, nil
+	}
+	if err != nil || !anyVisible(found) {
+		return false, err
+	}
+	w.answers = found
+	return true, nil
+}
+
+// answer writes the answer.
+func (w *syncWait) answer(ctx context.Context) error {
+	r := w.y.r
+	switch {
+	case w.refusal != nil:
+		return r.refuseSync(*w.refusal)
+	case !anyVisible(w.answers) && !r.before(wbxml.V121):
 		return r.replyEmpty() // MS-ASCMD 2.2.1.21: nothing to report
 	}
-	return r.stream(func(e *wbxml.Encoder) error { return y.write(ctx, e, answers) })
+	return r.stream(func(e *wbxml.Encoder) error { return w.y.write(ctx, e, w.answers) })
 }
 
 // supersede ends the Sync of the same phone that is held.
