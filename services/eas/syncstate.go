@@ -299,8 +299,8 @@ func (l *ledger) find(k syncKey) (v view, from origin, fresh bool) {
 // knewAll tells whether the phone knew the item as of seq whichever answers
 // have reached it.
 func (l *ledger) knewAll(item store.ItemID, seq store.Seq) bool {
-	g := l.newest
-	if g == nil || len(g.variants) == 0 {
+	g, p := l.newest, l.previous
+	if g == nil || len(g.variants) == 0 || g.pending != 0 && !echoed(g.pendingMoves, item, seq) {
 		return false
 	}
 	for i := range g.variants {
@@ -308,11 +308,16 @@ func (l *ledger) knewAll(item store.ItemID, seq store.Seq) bool {
 			return false
 		}
 	}
-	if g.confirmed || l.previous == nil || l.previous.chain != g.chain {
+	switch {
+	case g.confirmed || p == nil || echoed(g.moves, item, seq):
+		return true
+	case p.pending == g.chain: // it may be at its first key still
+		return echoed(p.pendingMoves, item, seq)
+	case p.chain != g.chain:
 		return true
 	}
-	for i := range l.previous.variants {
-		if !l.previous.variants[i].knew(item, seq) && !echoed(g.moves, item, seq) {
+	for i := range p.variants {
+		if !p.variants[i].knew(item, seq) {
 			return false
 		}
 	}
