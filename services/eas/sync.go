@@ -309,9 +309,9 @@ const maxTries = 4
 // collection answers for one collection, and saves its state. bytes is the
 // estimated size of its items.
 func (y *syncer) collection(ctx context.Context, c *syncCollection, f store.Folder, room int, budget int64) (a *collectionAnswer, bytes int64, err error) {
-	done := map[uint64]result{}
+	var prior []result
 	for range maxTries {
-		a, bytes, err = y.try(ctx, c, f, room, budget, done)
+		a, bytes, err = y.try(ctx, c, f, room, budget, &prior)
 		if err == nil || fault.Of(err) != fault.Conflict {
 			break
 		}
@@ -323,7 +323,7 @@ func (y *syncer) collection(ctx context.Context, c *syncCollection, f store.Fold
 	return a, bytes, err
 }
 
-func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, room int, budget int64, done map[uint64]result) (*collectionAnswer, int64, error) {
+func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, room int, budget int64, prior *[]result) (*collectionAnswer, int64, error) {
 	st, err := y.server.store.SyncState(ctx, y.who.as, y.who.box, y.r.client(), collectionScope(f.ID))
 	if err != nil {
 		return nil, 0, err
@@ -349,16 +349,13 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 	a := &collectionAnswer{c: c, status: syncOK, key: key.String(), opts: v.opts}
 	x := &executor{
 		mail: y.server.store, who: y.who, folder: f, version: y.r.version, now: y.server.opt.Now(),
-		asMoves: c.asMoves, chain: key.chain, client: y.r.client(), view: v, done: map[uint64]result{},
+		asMoves: c.asMoves, chain: key.chain, client: y.r.client(), view: v, prior: *prior,
 		compose: y.server.composer(y.r),
 	}
 	if from == originReplay {
-		for _, r := range l.newest.results {
-			x.done[r.hash] = r
-		}
+		x.done = recordOf(l.newest.results)
 	}
-	for h, r := range done {
-		x.done[h] = r
+	for _, r := range *prior {
 		if r.echo.seq != 0 {
 			x.view.echoes = mergeEchoes(x.view.echoes, []echo{r.echo})
 		}
@@ -369,9 +366,7 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 		} else if a.replies, err = x.run(ctx, c.commands); err != nil {
 			return nil, 0, err
 		}
-		for _, r := range x.results {
-			done[r.hash] = r
-		}
+		*prior = x.results
 		a.visible = true
 	}
 	v = x.view
@@ -445,15 +440,7 @@ func (y *syncer) save(ctx context.Context, c *syncCollection, l *ledger, from or
 	switch {
 	case a.visible && from == originReplay:
 		g := l.newest
-		for _, r := range results {
-			if slices.Contains(g.results, r) {
-				continue
-			}
-			g.results = slices.DeleteFunc(g.results, func(x result) bool { return x.subject == r.subject })
-			if len(g.results) < maxResults {
-				g.results = append(g.results, r)
-			}
-		}
+		g.record(results)
 		n := g.add(*v)
 		a.key = g.key(n).String()
 		return y.put(ctx, c, l, g, true)

@@ -72,6 +72,7 @@ type syncCommand struct {
 	data     *wbxml.Node
 	hash     uint64
 	subject  uint64 // of what: a later command on the same makes an earlier one moot
+	final    bool   // none on the same subject follows in the request
 }
 
 // readCommands reads Commands.
@@ -100,6 +101,11 @@ func readCommands(n *wbxml.Node) []syncCommand {
 		k.send = k.send || k.data.Has(wbxml.Email2Send)
 		k.hash, k.subject = hashCommand(&k)
 		cs = append(cs, k)
+	}
+	seen := map[uint64]bool{}
+	for i := range slices.Backward(cs) {
+		cs[i].final = !seen[cs[i].subject]
+		seen[cs[i].subject] = true
 	}
 	return cs
 }
@@ -160,9 +166,42 @@ type executor struct {
 	client  string // the phone, for keys that make repeating safe
 	compose *composer
 
-	view    view              // what the phone holds; its echoes grow
-	done    map[uint64]result // of an earlier try of this request
-	results []result          // of this request, in order of commands, Fetch left out
+	view    view     // what the phone holds; its echoes grow
+	done    record   // of an earlier request with the same key
+	prior   []result // of an earlier try of this request
+	results []result // of this request, in order of commands, Fetch left out
+}
+
+// record is what the commands did that came with a key before.
+type record struct {
+	byHash map[uint64]result
+	last   map[uint64]uint64 // of each subject, the hash of what was done last
+}
+
+func recordOf(rs []result) record {
+	d := record{map[uint64]result{}, map[uint64]uint64{}}
+	for _, r := range rs {
+		d.byHash[r.hash], d.last[r.subject] = r, r.hash
+	}
+	return d
+}
+
+// known tells whether a command was done before and need not be done again. The
+// last one on a subject must have been the last then too: a phone that said on,
+// and off, and did not hear of it, may now say on.
+func (d *record) known(c *syncCommand) (result, bool) {
+	r, ok := d.byHash[c.hash]
+	return r, ok && (!c.final || d.last[c.subject] == c.hash)
+}
+
+// forget makes the earlier commands on a subject count as not done: one that
+// comes again now follows another.
+func (d *record) forget(subject uint64) {
+	for h, r := range d.byHash {
+		if r.subject == subject {
+			delete(d.byHash, h)
+		}
+	}
 }
 
 // reply is what is said about a command in Responses.
@@ -181,7 +220,8 @@ func (x *executor) run(ctx context.Context, cs []syncCommand) ([]reply, error) {
 		c := &cs[i]
 		n := 1
 		var err error
-		switch r, known := x.done[c.hash]; {
+		r, known := x.done.known(c)
+		switch k := len(x.results); {
 		case c.kind == commandFetch:
 			rep := reply{command: c, status: syncNotFound}
 			if item, ok := parseItem(c.server); ok {
@@ -190,6 +230,9 @@ func (x *executor) run(ctx context.Context, cs []syncCommand) ([]reply, error) {
 			replies = append(replies, rep)
 			i++
 			continue
+		case k < len(x.prior):
+			x.results = append(x.results, x.prior[k])
+			known = true
 		case known:
 			x.results = append(x.results, r)
 		case c.kind == commandAdd:
@@ -210,24 +253,14 @@ func (x *executor) run(ctx context.Context, cs []syncCommand) ([]reply, error) {
 				replies = append(replies, said)
 			}
 		}
-		if _, known := x.done[c.hash]; !known {
+		if !known {
 			for j := range n {
-				x.forget(cs[i+j].subject)
+				x.done.forget(cs[i+j].subject)
 			}
 		}
 		i += n
 	}
 	return replies, nil
-}
-
-// forget makes earlier commands on the same marks count as not done: one that
-// comes again now follows another.
-func (x *executor) forget(subject uint64) {
-	for h, r := range x.done {
-		if r.subject == subject {
-			delete(x.done, h)
-		}
-	}
 }
 
 // say tells whether a command is answered: success is silent, except of Add
@@ -285,7 +318,7 @@ func (x *executor) change(ctx context.Context, cs []syncCommand) (int, error) {
 		if c.kind != commandChange || !ok || c.data == nil || x.isContent(c) || nodeHash(c.data) != want || slices.Contains(items, next) {
 			break
 		}
-		if _, known := x.done[c.hash]; known {
+		if _, known := x.done.known(c); known {
 			break
 		}
 		items = append(items, next)
@@ -412,7 +445,7 @@ func (x *executor) remove(ctx context.Context, cs []syncCommand) (int, error) {
 	at := map[store.ItemID]bool{}
 	n := 0
 	for ; n < len(cs) && cs[n].kind == commandDelete; n++ {
-		if _, known := x.done[cs[n].hash]; known {
+		if _, known := x.done.known(&cs[n]); known {
 			break
 		}
 		if item, ok := parseItem(cs[n].server); ok && !at[item] {

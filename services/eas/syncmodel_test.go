@@ -223,12 +223,10 @@ func (p *modelPhone) change(c *modelColl) {
 		data.Add(f)
 	}
 	c.items[id] = it
-	// A phone keeps one command for an item; nothing is said twice at once.
-	for _, o := range c.pending {
-		if o.Get(wbxml.AirSyncServerId) == id && o.Tag == wbxml.AirSyncChange && o.Child(wbxml.AirSyncApplicationData).Children[0].Tag == data.Children[0].Tag {
-			c.pending = append(c.pending, wbxml.New(wbxml.AirSyncChange, wbxml.NewText(wbxml.AirSyncServerId, id), data))
-			return
-		}
+	if p.draw(2, "coalesce") == 0 { // some phones keep only what they said last of an item
+		c.pending = slices.DeleteFunc(c.pending, func(o *wbxml.Node) bool {
+			return o.Get(wbxml.AirSyncServerId) == id && o.Tag == wbxml.AirSyncChange && o.Child(wbxml.AirSyncApplicationData).Children[0].Tag == data.Children[0].Tag
+		})
 	}
 	c.pending = append(c.pending, wbxml.New(wbxml.AirSyncChange, wbxml.NewText(wbxml.AirSyncServerId, id), data))
 }

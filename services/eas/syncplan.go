@@ -84,9 +84,11 @@ func (p *planner) run(ctx context.Context, v view) (*plan, error) {
 		return nil, err
 	}
 	if caughtUp {
-		if err := p.arrivals(ctx, pl); err != nil {
+		if caughtUp, err = p.arrivals(ctx, pl); err != nil {
 			return nil, err
 		}
+	}
+	if caughtUp {
 		if err := p.moveCutoff(ctx, pl); err != nil {
 			return nil, err
 		}
@@ -307,46 +309,67 @@ func (p *planner) judge(v *view, since store.Position, e event) op {
 	return o
 }
 
-// arrivals looks after the items that the phone brought here and that left
-// before their arrival was read: no tombstone speaks of them, because their
-// arrival lies behind the position.
-func (p *planner) arrivals(ctx context.Context, pl *plan) error {
+// arrivals looks after the items that the phone brought here and whose arrival
+// lies behind the position. One that left before that was read is not here: no
+// tombstone speaks of it. One that had been told already when the phone brought
+// it too is told again, because the phone may have kept either. all tells
+// whether all were dealt with.
+func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) {
 	v := &pl.view
 	var lost []store.ItemID
+	stale, waits := map[store.ItemID]bool{}, map[store.ItemID]bool{}
 	for i := range v.echoes {
 		if e := &v.echoes[i]; e.arrival && !after(e.seq, e.item, v.pos) && v.arrived(e.item, still) {
 			lost = append(lost, e.item)
+			stale[e.item] = stale[e.item] || e.stale
 		}
 	}
+	all = true
 	for len(lost) > 0 {
 		n := min(len(lost), 1000)
 		entries, err := p.mail.EntriesOf(ctx, p.as, p.box, lost[:n])
 		if err != nil {
-			return err
+			return false, err
 		}
-		here := make(map[store.ItemID]opKind, len(entries))
+		here := make(map[store.ItemID]op, len(entries))
 		for _, e := range entries {
+			o := op{item: e.Item, entry: e}
 			switch {
 			case e.Folder != p.folder.ID:
-			case v.wants(e.Item, e.Received):
-				here[e.Item] = opNone
-			default:
-				here[e.Item] = opSoftDelete
+				continue
+			case after(e.Entered, e.Item, v.pos): // it has just come back
+				all, waits[e.Item] = false, true
+			case !v.wants(e.Item, e.Received):
+				o.kind = opSoftDelete
+			case v.load != nil && e.Entered <= v.load.upTo && (v.load.before == 0 || e.Item < v.load.before):
+				waits[e.Item] = true // the download comes to it
+			case stale[e.Item]:
+				o.kind = opChange
 			}
+			here[e.Item] = o
 		}
 		for _, item := range lost[:n] {
-			kind, ok := here[item]
-			if !ok {
-				kind = opDelete
+			o, ok := here[item]
+			size := int64(deletionBytes)
+			switch {
+			case !ok:
+				o = op{kind: opDelete, item: item}
+			case waits[item]:
+				continue
+			case o.kind == opChange:
+				size = changeBytes
 			}
-			if kind != opNone {
-				pl.put(op{kind: kind, item: item}, deletionBytes)
-				v.resolve(item, still)
+			if o.kind != opNone {
+				if !p.room(pl, size) {
+					return false, nil
+				}
+				pl.put(o, size)
 			}
+			v.resolve(item, still)
 		}
 		lost = lost[n:]
 	}
-	return nil
+	return all, nil
 }
 
 // shiftDue tells whether the cut-off has to move and may.

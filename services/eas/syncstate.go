@@ -172,7 +172,7 @@ type generation struct {
 	next      uint32
 	variants  []variant
 	results   []result // of the commands sent with the key before
-	moves     []echo   // by MoveItems, since; the variants of then have them too
+	moves     []echo   // by MoveItems, since, and of results not kept; the variants of then have them too
 	// pending is a chain that key 0 began and no key was used of, with its
 	// options and the moves since. The old chain stands until then.
 	pending      uint64
@@ -207,6 +207,34 @@ func (g *generation) move(es []echo) {
 	}
 	if g.pending != 0 {
 		g.pendingMoves = mergeEchoes(g.pendingMoves, es)
+	}
+}
+
+// record adds the results of a request that came again with more. Those on a
+// subject with news take the place of what was kept of it; the echoes of that
+// are kept, for they concern the key before.
+func (g *generation) record(results []result) {
+	news := map[uint64]bool{}
+	for _, r := range results {
+		if !slices.Contains(g.results, r) {
+			news[r.subject] = true
+		}
+	}
+	if len(news) == 0 {
+		return
+	}
+	var echoes []echo
+	g.results = slices.DeleteFunc(g.results, func(r result) bool {
+		if news[r.subject] && r.echo.seq != 0 {
+			echoes = append(echoes, r.echo)
+		}
+		return news[r.subject]
+	})
+	g.moves = mergeEchoes(g.moves, echoes)
+	for _, r := range results {
+		if news[r.subject] && len(g.results) < maxResults {
+			g.results = append(g.results, r)
+		}
 	}
 }
 
