@@ -70,7 +70,7 @@ func (s *Store) changeIn(ctx context.Context, h *home, box store.MailboxID, of c
 	var seq store.Seq
 	attempt := func() error {
 		return h.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
-			c := &change{s: s, box: box, tx: tx, last: &pgx.Batch{}, folders: make(map[store.FolderID]*folderDelta)}
+			c := s.newChange(box, tx, &pgx.Batch{})
 			if err := c.begin(ctx, of, 0, 0); err != nil {
 				return err
 			}
@@ -78,7 +78,7 @@ func (s *Store) changeIn(ctx context.Context, h *home, box store.MailboxID, of c
 			if err := of.run(ctx, c); err != nil {
 				return err
 			}
-			c.flush()
+			flush(c.last, c)
 			return tx.SendBatchAndCommit(ctx, c.last)
 		})
 	}
@@ -97,6 +97,10 @@ func (s *Store) changeIn(ctx context.Context, h *home, box store.MailboxID, of c
 	}
 	s.announce(h, box, seq)
 	return seq, nil
+}
+
+func (s *Store) newChange(box store.MailboxID, tx *pgdb.Tx, last *pgx.Batch) *change {
+	return &change{s: s, box: box, tx: tx, last: last, folders: make(map[store.FolderID]*folderDelta)}
 }
 
 // begin takes the counter row, reserves ids and counts what will surely be
@@ -149,29 +153,41 @@ func (d *folderDelta) mark(f store.Flags, n int32) {
 	}
 }
 
-// flush puts the counts into the last batch.
-func (c *change) flush() {
-	if len(c.folders) > 0 {
-		var id, size, uids []int64
-		var total, unread, deleted []int32
+// flush puts the counts of changes in one transaction into its last batch.
+func flush(last *pgx.Batch, changes ...*change) {
+	var box, seq, id, size, uids []int64
+	var total, unread, deleted []int32
+	var boxes, used, items, recoverable []int64
+	var hierarchy []bool
+	var quota []*int64
+	for _, c := range changes {
 		for f, d := range c.folders {
+			box, seq = append(box, int64(c.box)), append(seq, int64(c.seq))
 			id, size, uids = append(id, int64(f)), append(size, d.size), append(uids, d.uids)
 			total, unread, deleted = append(total, d.total), append(unread, d.unread), append(deleted, d.deleted)
 		}
-		c.last.Queue(`
-			update mail.folder f set highest_seq = $2, uidnext = f.uidnext + u.uids, total = f.total + u.total,
-				unread = f.unread + u.unread, deleted = f.deleted + u.deleted, size = f.size + u.size
-			from unnest($3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::int[], $8::bigint[])
-				as u (id, uids, total, unread, deleted, size)
-			where f.mailbox = $1 and f.id = u.id`,
-			int64(c.box), int64(c.seq), id, uids, total, unread, deleted, size)
+		if c.used != 0 || c.items != 0 || c.recoverable != 0 || c.hierarchy || c.quota != nil {
+			boxes, used, items = append(boxes, int64(c.box)), append(used, c.used), append(items, c.items)
+			recoverable, hierarchy, quota = append(recoverable, c.recoverable), append(hierarchy, c.hierarchy), append(quota, c.quota)
+		}
 	}
-	if c.used != 0 || c.items != 0 || c.recoverable != 0 || c.hierarchy || c.quota != nil {
-		c.last.Queue(`
-			update mail.mailbox set used = used + $2, items = items + $3, recoverable = recoverable + $4,
-				hierarchy_seq = case when $5 then seq else hierarchy_seq end, quota = coalesce($6, quota)
-			where id = $1`,
-			int64(c.box), c.used, c.items, c.recoverable, c.hierarchy, c.quota)
+	if len(id) > 0 {
+		last.Queue(`
+			update mail.folder f set highest_seq = u.seq, uidnext = f.uidnext + u.uids, total = f.total + u.total,
+				unread = f.unread + u.unread, deleted = f.deleted + u.deleted, size = f.size + u.size
+			from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::int[], $8::bigint[])
+				as u (mailbox, seq, id, uids, total, unread, deleted, size)
+			where f.mailbox = u.mailbox and f.id = u.id`,
+			box, seq, id, uids, total, unread, deleted, size)
+	}
+	if len(boxes) > 0 {
+		last.Queue(`
+			update mail.mailbox m set used = m.used + u.used, items = m.items + u.items, recoverable = m.recoverable + u.recoverable,
+				hierarchy_seq = case when u.hierarchy then m.seq else m.hierarchy_seq end, quota = coalesce(u.quota, m.quota)
+			from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::bigint[])
+				as u (id, used, items, recoverable, hierarchy, quota)
+			where m.id = u.id`,
+			boxes, used, items, recoverable, hierarchy, quota)
 	}
 }
 

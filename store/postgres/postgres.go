@@ -74,7 +74,6 @@ type Options struct {
 type Store struct {
 	homes    map[string]*home
 	hub      feed.Hub
-	combiner combiner
 	messages *messageCache
 	chunks   *chunkCache
 	opts     Options
@@ -88,6 +87,7 @@ type home struct {
 	name   string
 	db     *pgdb.DB
 	notify *pgdb.Notifier
+	adds   combiner
 }
 
 var _ store.Store = (*Store)(nil)

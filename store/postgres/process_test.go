@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -479,10 +480,85 @@ func TestWithdraw(t *testing.T) {
 	if err != nil || f.Total != done+1 {
 		t.Errorf("%d are there, %d were answered: %v", f.Total, done+1, err)
 	}
-	if len(s.combiner.boxes) != 0 {
-		t.Error("a queue is left")
-	}
+	noneLeft(t, s)
 	t.Logf("%d of 200 added", done)
+}
+
+// noneLeft checks that the combiner came to rest.
+func noneLeft(t *testing.T, s *Store) {
+	t.Helper()
+	c := &s.homes[DefaultHome].adds
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.waiting) != 0 || c.running != 0 || len(c.apart) != 0 {
+		t.Errorf("the combiner has %d waiting, %d running, %d apart", len(c.waiting), c.running, len(c.apart))
+	}
+}
+
+// TestBusyMailbox: while somebody holds one mailbox's counter row, mail for the
+// others goes on, and that for it comes when the row is free.
+func TestBusyMailbox(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.New(t, migrations.Mail), Options{})
+	const boxes = 5
+	m := newMessage(t, s, storetest.Text("x", "x"))
+	addTo := func(i int) error {
+		id := store.MailboxID(i)
+		_, err := s.Add(t.Context(), storetest.Owner(id), id, m)
+		return err
+	}
+	for i := 1; i <= boxes; i++ {
+		if err := addTo(i); err != nil { // makes it
+			t.Fatal(err)
+		}
+	}
+	held, release := make(chan struct{}), make(chan struct{})
+	var holder, waiters, others sync.WaitGroup
+	holder.Go(func() {
+		if err := s.homes[DefaultHome].db.Tx(t.Context(), func(ctx context.Context, tx *pgdb.Tx) error {
+			if _, err := tx.Exec(ctx, "select from mail.mailbox where id = 1 for update"); err != nil {
+				return err
+			}
+			close(held)
+			<-release
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-held
+	var early atomic.Int64
+	for range 20 {
+		waiters.Go(func() {
+			if err := addTo(1); err != nil {
+				t.Error(err)
+			}
+			early.Add(1)
+		})
+	}
+	for range 20 {
+		for i := 2; i <= boxes; i++ {
+			others.Go(func() {
+				if err := addTo(i); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	others.Wait() // while mailbox 1 is held
+	if n := early.Load(); n != 0 {
+		t.Errorf("%d additions passed the holder of their mailbox", n)
+	}
+	close(release)
+	holder.Wait()
+	waiters.Wait()
+	for i := 1; i <= boxes; i++ {
+		id := store.MailboxID(i)
+		if f, err := s.FolderByRole(t.Context(), storetest.Owner(id), id, store.RoleInbox); err != nil || f.Total != 21 || f.UIDNext != 22 {
+			t.Errorf("mailbox %d: %d messages, next %d, %v", i, f.Total, f.UIDNext, err)
+		}
+	}
+	noneLeft(t, s)
 }
 
 func TestHomes(t *testing.T) {

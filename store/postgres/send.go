@@ -55,7 +55,7 @@ func (s *Store) Send(ctx context.Context, as directory.Principal, box store.Mail
 	}
 	var batch []*addition // the copy that is kept, or none
 	if o.SaveIn != 0 || o.SaveRole != store.RoleNone {
-		a, err := s.prepare(&store.NewMessage{
+		a, err := s.prepare(box, &store.NewMessage{
 			Folder: o.SaveIn, Role: o.SaveRole, Flags: store.Seen, Prefix: o.Prefix, Blob: o.Blob, Summary: o.Summary,
 		}, as.Address)
 		if err != nil {
@@ -91,22 +91,25 @@ func (s *Store) sendOnce(ctx context.Context, h *home, box store.MailboxID, o *s
 				return err
 			})
 			queueItems(b, box, []store.ItemID{o.Source, o.Remove}, &touched)
-			p = newAdder(box, batch)
-			p.bytes = 0 // counted below
+			p = s.newAdder(nil, batch)
+			if len(batch) == 0 { // only the content
+				p.boxes = []*boxAdder{{change: s.newChange(box, nil, nil)}}
+			}
 			p.extra = []referred{content}
 			p.first(b)
 		},
 		run: func(ctx context.Context, c *change) error {
 			sent = store.Sent{}
-			p.c = c
+			x := p.boxes[0]
+			x.change, x.bytes = c, 0 // counted below
 			if len(saved) > 0 {
 				sent.Repeated = true
 				if saved[0] == 0 || len(batch) == 0 {
 					return errNothing
 				}
 				batch[0].once = key
-				p.known = map[string]onceRow{key: {item: store.ItemID(saved[0])}}
-				if err := p.repeats(ctx); err != nil {
+				x.known = map[string]onceRow{key: {item: store.ItemID(saved[0])}}
+				if err := x.repeats(ctx); err != nil {
 					return err
 				}
 				sent.Saved = &batch[0].res
@@ -115,7 +118,7 @@ func (s *Store) sendOnce(ctx context.Context, h *home, box store.MailboxID, o *s
 			once := int64(0)
 			if len(batch) > 0 {
 				a := batch[0]
-				if p.decide(); a.err != nil {
+				if x.decide(&p.rows); a.err != nil {
 					return a.err
 				}
 				c.used += a.size
@@ -123,7 +126,7 @@ func (s *Store) sendOnce(ctx context.Context, h *home, box store.MailboxID, o *s
 				once = int64(a.res.Entry.Item)
 				sent.Saved = &a.res
 			}
-			if err := p.write(); err != nil {
+			if err := p.write(c.last); err != nil {
 				return err
 			}
 			notBefore := o.NotBefore

@@ -119,25 +119,25 @@ func (t *threads) wanted(all []*threadKeys) (byID, subjects []int64) {
 }
 
 // queueSubjects looks up the newest messages with these base subjects.
-func (t *threads) queueSubjects(b *pgx.Batch, box store.MailboxID, subjects []int64) {
+func (p *adder) queueSubjects(b *pgx.Batch, boxes, subjects []int64) {
 	if len(subjects) == 0 {
 		return
 	}
 	b.Queue(`
-		select k.key, t.thread, t.received, t.people from unnest($2::bigint[]) as k (key)
+		select k.mailbox, k.key, t.thread, t.received, t.people from unnest($1::bigint[], $2::bigint[]) as k (mailbox, key)
 		cross join lateral (
 			select thread, received, people from mail.thread_key
-			where mailbox = $1 and key = k.key and item > 0 order by item desc limit $3) t`,
-		int64(box), subjects, subjectDepth).
+			where mailbox = k.mailbox and key = k.key and item > 0 order by item desc limit $3) t`,
+		boxes, subjects, subjectDepth).
 		Query(func(rows pgx.Rows) error {
-			clear(t.bySubject)
 			defer rows.Close()
 			for rows.Next() {
-				var key int64
+				var box, key int64
 				var r subjectRow
-				if err := rows.Scan(&key, &r.thread, &r.received, &r.people); err != nil {
+				if err := rows.Scan(&box, &key, &r.thread, &r.received, &r.people); err != nil {
 					return err
 				}
+				t := &p.box(store.MailboxID(box)).threads
 				t.bySubject[key] = append(t.bySubject[key], r)
 			}
 			return rows.Err()
