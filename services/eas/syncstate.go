@@ -363,7 +363,15 @@ func echoed(es []echo, item store.ItemID, seq store.Seq) bool {
 
 // knew tells whether the phone has been told of the item's change at seq.
 func (v *view) knew(item store.ItemID, seq store.Seq) bool {
-	return v.started && (!after(seq, item, v.pos) || echoed(v.echoes, item, seq))
+	switch l := v.load; {
+	case !v.started:
+		return false
+	case echoed(v.echoes, item, seq):
+		return true
+	case l != nil && seq <= l.upTo && (l.before == 0 || item < l.before):
+		return false // the download has not come to it
+	}
+	return !after(seq, item, v.pos)
 }
 
 // after tells whether a change lies at the position or behind it.
