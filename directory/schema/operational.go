@@ -71,6 +71,17 @@ var operational = []Attribute{
 	kept("vendorVersion", "1.3.6.1.1.5", CaseExact, true, "Version of the server"),
 }
 
+// AccessControlEntry names the attribute in which administrators see and change
+// who may do what at an object, as text (package access). Its number is made of
+// a UUID (ITU-T X.667), since AD's own form is not one that people read.
+const AccessControlEntry = "accessControlEntry"
+
+func init() {
+	a := kept(AccessControlEntry, "2.25.202478316459284771536081427109736154018", Unicode, false, "Who may do what here and below, one entry a value")
+	a.Constructed, a.ServerOnly = false, false
+	operational = append(operational, a)
+}
+
 func kept(name, oid string, syntax Syntax, single bool, meaning string) Attribute {
 	return Attribute{
 		Name: name, OID: oid, Syntax: syntax, Single: single, Meaning: meaning,
@@ -82,7 +93,7 @@ func kept(name, oid string, syntax Syntax, single bool, meaning string) Attribut
 var (
 	// A table lists no attribute that only LDAP has.
 	moreMay = map[string][]string{
-		"top":       {"creatorsName", "modifiersName", "hasSubordinates", "numSubordinates", "entryDN", "entryUUID", "canonicalName", "msDS-Approx-Immed-Subordinates"},
+		"top":       {AccessControlEntry, "creatorsName", "modifiersName", "hasSubordinates", "numSubordinates", "entryDN", "entryUUID", "canonicalName", "msDS-Approx-Immed-Subordinates"},
 		"subSchema": {"matchingRules", "matchingRuleUse", "ldapSyntaxes", "attributeTypes", "objectClasses", "dITContentRules"},
 	}
 	// The forest's domains lie directly below its root, which has the class top.
