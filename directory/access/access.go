@@ -70,29 +70,30 @@ type Entry struct {
 	Classes     []string
 }
 
-// sets are names for attributes that belong together, after AD's property sets.
+// personal is what people keep up to date about themselves (AD's property set
+// 77b5b886-944a-11d1-aebd-0000f80367c1).
+var personal = []string{
+	"assistant", "c", "co", "facsimileTelephoneNumber", "homePhone", "homePostalAddress", "info", "ipPhone",
+	"jpegPhoto", "l", "labeledURI", "mobile", "otherFacsimileTelephoneNumber", "otherHomePhone", "otherIpPhone",
+	"otherMobile", "otherPager", "otherTelephone", "pager", "personalTitle", "physicalDeliveryOfficeName",
+	"postalAddress", "postalCode", "postOfficeBox", "preferredLanguage", "roomNumber", "st", "street", "streetAddress",
+	"telephoneNumber", "thumbnailPhoto", "url", "userCertificate", "userSMIMECertificate", "wWWHomePage",
+}
+
+// sets are names for attributes that belong together, like AD's property sets.
 var sets = map[string][]string{
-	// What people keep up to date about themselves (77B5B886-944A-11d1-AEBD-0000F80367C1).
-	"@personal": {
-		"assistant", "c", "co", "facsimileTelephoneNumber", "homePhone", "homePostalAddress", "info", "ipPhone",
-		"jpegPhoto", "l", "labeledURI", "mobile", "otherFacsimileTelephoneNumber", "otherHomePhone", "otherIpPhone",
-		"otherMobile", "otherPager", "otherTelephone", "pager", "personalTitle", "physicalDeliveryOfficeName",
-		"postalAddress", "postalCode", "postOfficeBox", "preferredLanguage", "roomNumber", "st", "street", "streetAddress",
-		"telephoneNumber", "thumbnailPhoto", "url", "userCertificate", "userSMIMECertificate", "wWWHomePage",
-	},
+	"@personal": personal,
 	// What a help desk changes of a person: that, the names and the place in the
 	// organisation. Neither addresses nor what the account may do.
-	"@person": {
+	"@person": append([]string{
 		"cn", "company", "department", "departmentNumber", "description", "displayName", "displayNamePrintable", "division",
 		"employeeID", "employeeNumber", "employeeType", "generationQualifier", "givenName", "initials", "manager",
 		"middleName", "msDS-PhoneticCompanyName", "msDS-PhoneticDepartment", "msDS-PhoneticDisplayName",
 		"msDS-PhoneticFirstName", "msDS-PhoneticLastName", "o", "ou", "secretary", "sn", "title",
-	},
+	}, personal...),
 	// Who belongs to a group (bc0ac240-79a9-11d0-9020-00c04fc2d4cf).
 	"@membership": {"member", "msDS-NonMembers", "nonSecurityMember"},
 }
-
-func init() { sets["@person"] = append(sets["@person"], sets["@personal"]...) }
 
 // Defaults are the entries of a new forest's root. Administrators need none,
 // and who did not sign in gets none.

@@ -42,6 +42,11 @@ var categories = map[string]string{
 	"domain": "domainDNS",
 }
 
+// AccessControlEntry names the attribute in which administrators see and change
+// who may do what at an object, as text (package access). AD's own form,
+// nTSecurityDescriptor, is not one that people read.
+const AccessControlEntry = "accessControlEntry"
+
 // operational are the attributes that LDAP itself needs and AD has not, or has
 // only in its rootDSE. Those of AD are in the table (createTimeStamp,
 // modifyTimeStamp, subSchemaSubEntry, structuralObjectClass).
@@ -52,6 +57,11 @@ var operational = []Attribute{
 	kept("governingStructureRule", "2.5.21.10", Integer, true, "Structure rule of the entry; none here"),
 	kept("hasSubordinates", "2.5.18.9", Boolean, true, "Whether there are entries below"),
 	kept("numSubordinates", "1.3.1.1.4.1.453.16.2.103", Integer, true, "How many entries are directly below"),
+	// Ours; its number is made of a UUID (ITU-T X.667 §7).
+	{
+		Name: AccessControlEntry, OID: "2.25.202478316459284771536081427109736154018", Syntax: Unicode,
+		Operational: true, Meaning: "Who may do what here and below, one entry a value",
+	},
 	// RFC 5020, RFC 4530.
 	kept("entryDN", "1.3.6.1.1.20", DistinguishedName, true, "Name of the entry, for filters"),
 	kept("entryUUID", "1.3.6.1.1.16.4", UUID, true, "objectGUID as text, for ever the same"),
@@ -69,17 +79,6 @@ var operational = []Attribute{
 	kept("supportedFeatures", "1.3.6.1.4.1.4203.1.3.5", ObjectIdentifier, false, "Features"),
 	kept("vendorName", "1.3.6.1.1.4", CaseExact, true, "Who made the server"),
 	kept("vendorVersion", "1.3.6.1.1.5", CaseExact, true, "Version of the server"),
-}
-
-// AccessControlEntry names the attribute in which administrators see and change
-// who may do what at an object, as text (package access). Its number is made of
-// a UUID (ITU-T X.667), since AD's own form is not one that people read.
-const AccessControlEntry = "accessControlEntry"
-
-func init() {
-	a := kept(AccessControlEntry, "2.25.202478316459284771536081427109736154018", Unicode, false, "Who may do what here and below, one entry a value")
-	a.Constructed, a.ServerOnly = false, false
-	operational = append(operational, a)
 }
 
 func kept(name, oid string, syntax Syntax, single bool, meaning string) Attribute {

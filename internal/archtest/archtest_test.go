@@ -43,8 +43,14 @@ var rooms = []rule{
 	// SQL lives here, each with a schema of its own.
 	{"store/postgres", "store store/feed directory internal/ migrations"},
 	{"store/feed", "store directory internal/ migrations"},
-	{"directory/postgres", "directory directory/authn internal/ migrations"},
+	{"directory/postgres", "directory directory/authn directory/schema directory/tree directory/access directory/index internal/ migrations"},
 	{"services/*/postgres", "services/*/.. directory internal/ migrations"},
+
+	// The directory as LDAP sees it, from what objects may be made of upwards.
+	{"directory/schema", "internal/fault"},
+	{"directory/tree", "directory directory/schema internal/fault"},
+	{"directory/access", "directory directory/schema directory/tree internal/fault"},
+	{"directory/index", "directory directory/schema directory/tree directory/access internal/fault"},
 
 	// Near or far, the directory has the same methods.
 	{"directory/authn", "directory internal/ -internal/pgdb -internal/pgcluster"},
@@ -54,6 +60,7 @@ var rooms = []rule{
 	{"services/*/*/gen", ""},
 	{"services/*/*", formats},
 
+	{"services/ldap", "services/ldap/ directory directory/tree directory/schema directory/access internal/ -internal/pgdb -internal/pgcluster"},
 	// The browser's pages may be embedded by their service only.
 	{"services/web", "services/web/ store directory web internal/ -internal/pgdb -internal/pgcluster"},
 	// One protocol or one role each; none imports another.
@@ -238,6 +245,16 @@ func TestTheTableItself(t *testing.T) {
 		{"directory", "internal/fault", true},
 		{"directory", "store", false},
 		{"directory/remote", "directory/postgres", false},
+		{"directory/schema", "directory", false},
+		{"directory/tree", "directory/schema", true},
+		{"directory/tree", "directory/access", false},
+		{"directory/index", "directory/postgres", false},
+		{"directory/postgres", "directory/index", true},
+		{"services/ldap", "directory/tree", true},
+		{"services/ldap", "directory/postgres", false},
+		{"services/ldap", "directory/index", false},
+		{"services/ldap/ber", "directory/tree", false},
+		{"services/imap", "directory/tree", false},
 		{"internal/mail", "store", false},
 		{"internal/config", "internal/fault", true},
 		{"internal/pgdb", "internal/config", false},
