@@ -36,13 +36,14 @@ func (s *Store) Account(ctx context.Context, login, client string) (a directory.
 	defer fault.Wrap(&err, "look up an account")
 	var id directory.ObjectID
 	e := s.view.login(login)
-	if e != nil && e.class == classUser {
+	if e != nil && e.family == person {
 		id = e.id
 	}
 	var found bool
 	b := &pgx.Batch{}
 	b.Queue(`
-		SELECT o.mailbox, o.home_mdb, o.address, o.name, o.roles, a.hash, a.former, a.epoch, a.enabled
+		SELECT CASE WHEN o.home_mdb = '' THEN 0 ELSE o.mailbox END, o.home_mdb, o.address, o.name, o.roles,
+			a.hash, a.former, a.epoch, a.enabled AND coalesce(a.expires > now(), true)
 		FROM directory.account a JOIN directory.object o ON o.id = a.object WHERE a.object = $1`, id).Query(func(rows pgx.Rows) error {
 		p := &a.Principal
 		_, err := pgx.ForEachRow(rows, []any{

@@ -53,7 +53,7 @@ func (s *Store) AddUsers(ctx context.Context, as directory.Principal, list []dir
 
 // bulk is what one AddUsers writes, by table.
 type bulk struct {
-	objects, names, accounts, changes [][]any
+	objects, names, links, cold, accounts, changes [][]any
 }
 
 func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes []string) ([]directory.User, error) {
@@ -71,7 +71,7 @@ func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes
 			w.usn++ // the first has the number of the writing itself
 		}
 		o.usn = w.usn
-		d, err := o.derive()
+		d, err := o.derive(w.schema)
 		if err != nil {
 			return nil, err
 		}
@@ -84,15 +84,18 @@ func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes
 		}
 		b.objects = append(b.objects, []any{
 			o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, o.usn, o.usn, o.created, o.created,
-			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms,
+			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(),
 		})
+		if o.home != 0 {
+			b.links = append(b.links, []any{int32(linkHome), o.id, o.home, o.usn})
+		}
 		a := account{}
 		if o.account != nil {
 			a = *o.account
 			b.accounts = append(b.accounts, []any{o.id, hashes[i], a.epoch})
 		}
-		b.changes = append(b.changes, []any{o.id, o.usn, int16(d.kind), a.epoch, a.enabled})
-		if users[i], err = o.user(list[i].OU); err != nil {
+		b.changes = append(b.changes, []any{o.id, o.usn, int16(d.kind), a.epoch, a.enabled, o.guid})
+		if users[i], err = o.user(w.schema, list[i].OU); err != nil {
 			return nil, err
 		}
 	}
@@ -106,19 +109,25 @@ func (w *writing) bulkObjects(ctx context.Context, list []directory.NewUser) ([]
 	if err != nil {
 		return nil, err
 	}
-	places := map[string]directory.ObjectID{} // by domain and path
-	place := func(domain, path string) (id directory.ObjectID, err error) {
-		if id = places[domain+"/"+path]; id == 0 {
-			id, err = w.place(ctx, "x@"+domain, path)
-			places[domain+"/"+path] = id
+	type spot struct {
+		id  directory.ObjectID
+		sid []byte
+	}
+	places := map[string]spot{} // by domain and path
+	place := func(domain, path string) (at spot, err error) {
+		at, ok := places[domain+"/"+path]
+		if !ok {
+			at.id, at.sid, err = w.place(ctx, "x@"+domain, path)
+			places[domain+"/"+path] = at
 		}
-		return id, err
+		return at, err
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	objects := make([]*object, len(list))
 	for i, n := range list {
 		u := n.User
-		o := &object{id: w.newObject(), guid: newGUID(), class: classUser, attrs: attributes{}, mailbox: w.newMailbox(), created: now}
+		o := &object{id: w.newObject(), guid: newGUID(), class: classUser, naming: "cn", attrs: attributes{}, mailbox: w.newMailbox(), created: now}
+		u.Mailbox = o.mailbox
 		if u.Kind == directory.KindUser {
 			o.account = &account{epoch: 1, enabled: true}
 		}
@@ -138,16 +147,25 @@ func (w *writing) bulkObjects(ctx context.Context, list []directory.NewUser) ([]
 		if err := o.put(&u); err != nil {
 			return nil, err
 		}
-		if o.parent, err = place(domain, u.OU); err != nil {
+		at, err := place(domain, u.OU)
+		if err != nil {
 			return nil, err
 		}
+		o.parent, o.sid = at.id, ownSID(at.sid, o.id)
+		if err := w.setHome(ctx, o, u.HomeMDB); err != nil {
+			return nil, err
+		}
+		if n.Password != "" {
+			o.attrs.set("pwdLastSet", fileTime(now))
+		}
+		o.settle(person)
 		for _, a := range smtpAddresses(o.attrs) {
 			_, domain, _ := directory.SplitAddress(a)
 			if _, err := place(domain, ""); err != nil {
 				return nil, err
 			}
 		}
-		d, err := o.derive()
+		d, err := o.derive(w.schema)
 		if err != nil {
 			return nil, err
 		}
@@ -201,12 +219,17 @@ func (w *writing) copyIn(ctx context.Context, b bulk) error {
 	}{
 		{"object", []string{
 			"id", "guid", "parent", "class", "rdn", "rdn_key", "attributes", "mailbox", "usn_created", "usn_changed", "created", "changed",
-			"kind", "address", "name", "home_mdb", "quota", "hidden", "roles", "terms",
+			"kind", "address", "name", "home_mdb", "quota", "hidden", "roles", "terms", "extra", "sid",
 		}, b.objects},
 		{"name", []string{"kind", "key", "object"}, b.names},
+		{"link", []string{"attribute", "source", "target", "usn"}, b.links},
+		{"cold", []string{"object", "attribute", "place", "value"}, b.cold},
 		{"account", []string{"object", "hash", "epoch"}, b.accounts},
-		{"change", []string{"object", "usn", "kind", "epoch", "enabled"}, b.changes},
+		{"change", []string{"object", "usn", "kind", "epoch", "enabled", "guid"}, b.changes},
 	} {
+		if len(table.rows) == 0 {
+			continue
+		}
 		if _, err := w.CopyFrom(ctx, pgx.Identifier{"directory", table.name}, table.columns, pgx.CopyFromRows(table.rows)); err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func (s *Store) fill(ctx context.Context) error {
 		if err := tx.QueryRow(ctx, `SELECT usn FROM directory.forest`).Scan(&usn); err != nil {
 			return err
 		}
-		all, err := load(ctx, tx, nil)
+		all, err := s.load(ctx, tx, nil)
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,8 @@ func (s *Store) fill(ctx context.Context) error {
 }
 
 // load reads the view's entries of ids, or of all objects when ids is nil.
-func load(ctx context.Context, tx *pgdb.Tx, ids []directory.ObjectID) (map[directory.ObjectID]*entry, error) {
+// Tombstones are none of them.
+func (s *Store) load(ctx context.Context, tx *pgdb.Tx, ids []directory.ObjectID) (map[directory.ObjectID]*entry, error) {
 	found := make(map[directory.ObjectID]*entry, len(ids))
 	where := func(column string) (string, []any) {
 		if ids == nil {
@@ -68,15 +69,17 @@ func load(ctx context.Context, tx *pgdb.Tx, ids []directory.ObjectID) (map[direc
 	b := &pgx.Batch{}
 	clause, args := where("o.id")
 	b.Queue(`
-		SELECT o.id, coalesce(o.parent, 0), o.usn_changed, o.mailbox, o.quota, o.roles, o.kind, o.hidden,
-			o.class, o.rdn, o.address, o.name, o.home_mdb, o.terms, coalesce(a.epoch, 0), coalesce(a.enabled, false)
-		FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id WHERE true`+clause, args...).Query(func(rows pgx.Rows) error {
+		SELECT o.id, coalesce(o.parent, 0), o.usn_changed, CASE WHEN o.home_mdb = '' THEN 0 ELSE o.mailbox END, o.quota, o.roles, o.kind, o.hidden,
+			o.class, o.rdn, o.address, o.name, o.home_mdb, o.terms, coalesce(a.epoch, 0), coalesce(a.enabled, false),
+			coalesce(extract(epoch FROM a.expires)::bigint, 0)
+		FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id WHERE o.deleted IS NULL`+clause, args...).Query(func(rows pgx.Rows) error {
 		var e entry
 		_, err := pgx.ForEachRow(rows, []any{
 			&e.id, &e.parent, &e.usn, &e.mailbox, &e.quota, &e.roles, &e.kind, &e.hidden,
-			&e.class, &e.rdn, &e.address, &e.name, &e.homeMDB, &e.terms, &e.epoch, &e.enabled,
+			&e.class, &e.rdn, &e.address, &e.name, &e.homeMDB, &e.terms, &e.epoch, &e.enabled, &e.expires,
 		}, func() error {
 			one := e
+			one.family = familyOf(s.Schema(), one.class)
 			one.order = orderKey(one.name)
 			found[one.id] = &one
 			return nil
@@ -164,7 +167,7 @@ func (s *Store) readChanges(ctx context.Context) (changes []directory.Change, us
 		var fresh map[directory.ObjectID]*entry
 		if len(ids) > 0 {
 			var err error
-			if fresh, err = load(ctx, tx, ids); err != nil {
+			if fresh, err = s.load(ctx, tx, ids); err != nil {
 				return err
 			}
 		}

@@ -33,10 +33,12 @@ func (s *Store) AddGroup(ctx context.Context, as directory.Principal, address, n
 		name = local
 	}
 	err = s.write(ctx, func(ctx context.Context, w *writing) error {
-		o := &object{id: w.newObject(), guid: newGUID(), class: classGroup, rdn: name, attrs: attributes{}}
-		if o.parent, err = w.place(ctx, address, ""); err != nil {
+		o := &object{id: w.newObject(), guid: newGUID(), class: classGroup, naming: "cn", rdn: name, attrs: attributes{}}
+		var sid []byte
+		if o.parent, sid, err = w.place(ctx, address, ""); err != nil {
 			return err
 		}
+		o.sid = ownSID(sid, o.id)
 		account, err := w.freeAccount(ctx, local)
 		if err != nil {
 			return err
@@ -71,16 +73,20 @@ func (s *Store) RemoveGroup(ctx context.Context, as directory.Principal, id dire
 		return err
 	}
 	return s.write(ctx, func(ctx context.Context, w *writing) error {
-		if _, err := w.readGroup(ctx, id); err != nil {
+		o, err := w.readGroup(ctx, id)
+		if err != nil {
 			return err
 		}
-		return w.remove(ctx, id, directory.KindGroup)
+		if len(o.sid) > 0 && o.builtIn() {
+			return fault.New(fault.Denied, "a built-in group stays")
+		}
+		return w.bury(ctx, o)
 	})
 }
 
 func (w *writing) readGroup(ctx context.Context, id directory.ObjectID) (*object, error) {
 	o, err := w.read(ctx, id)
-	if fault.Of(err) == fault.NotFound || err == nil && o.class != classGroup {
+	if fault.Of(err) == fault.NotFound || err == nil && (familyOf(w.schema, o.class) != group || o.attrs.get("mail") == "") {
 		return nil, errNoGroup
 	}
 	return o, err
@@ -130,7 +136,7 @@ func (s *Store) groups(ctx context.Context, entries []*entry) ([]directory.Group
 	for i, e := range entries {
 		ids[i] = e.id
 	}
-	rows, err := s.db.Query(ctx, objectSQL+`WHERE o.id = ANY($1)`, ids)
+	rows, err := s.db.Query(ctx, objectSQL+`o.id = ANY($1)`, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"waypost/directory"
+	"waypost/directory/schema"
+	"waypost/directory/tree"
 	"waypost/internal/fault"
 )
 
@@ -26,6 +28,7 @@ const (
 	classOU     = "organizationalUnit"
 	classUser   = "user"
 	classGroup  = "group"
+	classMDB    = "msExchPrivateMDB"
 )
 
 const (
@@ -37,9 +40,6 @@ const (
 	// maxAddresses bounds the addresses of one object.
 	maxAddresses = 1000
 )
-
-// naming is the attribute that names objects of a class.
-var naming = map[string]string{classDomain: "dc", classOU: "ou", classUser: "cn", classGroup: "cn"}
 
 // attributes are an object's values under AD names. Names compare exactly as
 // the schema spells them.
@@ -66,13 +66,26 @@ type object struct {
 	guid    string
 	parent  directory.ObjectID
 	class   string
+	extra   []string // auxiliary classes that it names itself
+	naming  string   // the attribute that names it
 	rdn     string
 	attrs   attributes
+	sid     []byte
 	mailbox directory.MailboxID
+	home    directory.ObjectID // of homeMDB, a link; 0: none
+	homeMDB string             // the name of home
 	usn     directory.USN
 	created time.Time
 	account *account // nil for what nobody signs in as
 	keys    []nameKey
+	stored  stored // what the tables have beside the object's row
+
+	exact bool // its name is to be as given: a taken one is refused
+}
+
+// stored is what save compares with.
+type stored struct {
+	home directory.ObjectID
 }
 
 // account is the state of an account but for its secrets.
@@ -99,20 +112,19 @@ var roleNames = map[string]directory.Role{"admin": directory.RoleAdmin}
 
 // derive computes the derived columns and the name keys. It is the only place
 // that does.
-func (o *object) derive() (d derived, err error) {
-	switch o.class {
-	case classUser:
+func (o *object) derive(sch *schema.Schema) (d derived, err error) {
+	f := familyOf(sch, o.class)
+	switch f {
+	case person:
 		d.kind = directory.KindUser
 		if slices.Contains(o.attrs["msExchResourceMetaData"], "ResourceType:Room") {
 			d.kind = directory.KindRoom
 		}
-	case classGroup:
-		d.kind = directory.KindGroup
-	case classDomain:
+	case domain:
 		d.keys = append(d.keys, nameKey{nameDomain, o.rdn})
 	}
 	d.name = o.attrs.get("displayName")
-	d.homeMDB = o.attrs.get("homeMDB")
+	d.homeMDB = o.homeMDB
 	d.hidden = o.attrs.get("msExchHideFromAddressLists") == "TRUE"
 	if kb := o.attrs.get("mDBOverHardQuotaLimit"); kb != "" && o.attrs.get("mDBUseDefaults") == "FALSE" {
 		n, err := strconv.ParseInt(kb, 10, 32)
@@ -142,6 +154,9 @@ func (o *object) derive() (d derived, err error) {
 		if kind == "SMTP" {
 			d.address = address
 		}
+	}
+	if f == group && d.address != "" {
+		d.kind = directory.KindGroup // one without an address is none of mail's
 	}
 	if upn := o.attrs.get("userPrincipalName"); upn != "" {
 		key, err := directory.AddressKey(upn)
@@ -179,7 +194,7 @@ func terms(texts, whole []string) string {
 
 func orderKey(name string) string { return strings.Join(directory.Words(name), " ") }
 
-func (o *object) rdnKey() string { return naming[o.class] + "=" + directory.Fold(o.rdn) }
+func (o *object) rdnKey() string { return rdnKey(o.naming, o.rdn) }
 
 // cleanText puts a text attribute into NFC without blanks around it, and
 // refuses control characters and what is too long.
@@ -198,9 +213,11 @@ func cleanText(field, s string) (string, error) {
 }
 
 const objectSQL = `
-	SELECT o.id, o.guid::text, coalesce(o.parent, 0), o.class, o.rdn, o.attributes, o.mailbox, o.usn_changed, o.created,
-		coalesce(a.epoch, 0), coalesce(a.enabled, false)
-	FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id `
+	SELECT o.id, o.guid::text, coalesce(o.parent, 0), o.class, o.extra, split_part(o.rdn_key, '=', 1), o.rdn, o.attributes, o.sid,
+		o.mailbox, coalesce(h.target, 0), o.home_mdb, o.usn_changed, o.created, coalesce(a.epoch, 0), coalesce(a.enabled, false)
+	FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id
+	LEFT JOIN directory.link h ON h.attribute = 32 AND h.source = o.id
+	WHERE o.deleted IS NULL AND `
 
 func scanObject(r pgx.CollectableRow) (*object, error) {
 	var (
@@ -208,10 +225,12 @@ func scanObject(r pgx.CollectableRow) (*object, error) {
 		raw []byte
 		a   account
 	)
-	err := r.Scan(&o.id, &o.guid, &o.parent, &o.class, &o.rdn, &raw, &o.mailbox, &o.usn, &o.created, &a.epoch, &a.enabled)
+	err := r.Scan(&o.id, &o.guid, &o.parent, &o.class, &o.extra, &o.naming, &o.rdn, &raw, &o.sid,
+		&o.mailbox, &o.home, &o.homeMDB, &o.usn, &o.created, &a.epoch, &a.enabled)
 	if err != nil {
 		return nil, err
 	}
+	o.stored.home = o.home
 	if a.epoch != 0 {
 		o.account = &a
 	}
@@ -228,7 +247,7 @@ func scanObject(r pgx.CollectableRow) (*object, error) {
 func (w *writing) read(ctx context.Context, id directory.ObjectID) (*object, error) {
 	var o *object
 	b := &pgx.Batch{}
-	b.Queue(objectSQL+`WHERE o.id = $1`, id).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(objectSQL+`o.id = $1`, id).Query(func(rows pgx.Rows) (err error) {
 		o, err = pgx.CollectExactlyOneRow(rows, scanObject)
 		return err
 	})
@@ -256,14 +275,15 @@ func (w *writing) read(ctx context.Context, id directory.ObjectID) (*object, err
 // save writes o, new when its id was just taken, checks that its names are its
 // own, and logs the change. The statements of more run with it.
 func (w *writing) save(ctx context.Context, o *object, isNew bool, more ...func(*pgx.Batch)) error {
-	d, err := o.derive()
+	o.settle(familyOf(w.schema, o.class))
+	d, err := o.derive(w.schema)
 	if err != nil {
 		return err
 	}
 	if err := w.checkNames(ctx, o, d.keys); err != nil {
 		return err
 	}
-	if o.rdn, err = w.freeRDN(ctx, o); err != nil {
+	if err := w.freeRDN(ctx, o); err != nil {
 		return err
 	}
 	raw, err := json.Marshal(o.attrs)
@@ -275,18 +295,25 @@ func (w *writing) save(ctx context.Context, o *object, isNew bool, more ...func(
 	if isNew {
 		b.Queue(`
 			INSERT INTO directory.object (id, guid, parent, class, rdn, rdn_key, attributes, mailbox, usn_created, usn_changed,
-				kind, address, name, home_mdb, quota, hidden, roles, terms)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING created`,
+				kind, address, name, home_mdb, quota, hidden, roles, terms, extra, sid)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING created`,
 			o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, w.usn,
-			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms,
+			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(),
 		).QueryRow(func(r pgx.Row) error { return r.Scan(&o.created) })
 	} else {
 		b.Queue(`
 			UPDATE directory.object SET parent = $2, rdn = $3, rdn_key = $4, attributes = $5, mailbox = $6, usn_changed = $7, changed = now(),
-				kind = $8, address = $9, name = $10, home_mdb = $11, quota = $12, hidden = $13, roles = $14, terms = $15
+				kind = $8, address = $9, name = $10, home_mdb = $11, quota = $12, hidden = $13, roles = $14, terms = $15,
+				extra = $16, sid = $17
 			WHERE id = $1`,
 			o.id, o.parent, o.rdn, o.rdnKey(), raw, o.mailbox, w.usn,
-			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms)
+			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes())
+	}
+	if o.home != o.stored.home {
+		b.Queue(`DELETE FROM directory.link WHERE attribute = 32 AND source = $1`, o.id)
+		if o.home != 0 {
+			b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) VALUES (32, $1, $2, $3)`, o.id, o.home, w.usn)
+		}
 	}
 	for _, k := range o.keys {
 		if !slices.Contains(d.keys, k) {
@@ -298,22 +325,27 @@ func (w *writing) save(ctx context.Context, o *object, isNew bool, more ...func(
 			b.Queue(`INSERT INTO directory.name (kind, key, object) VALUES ($1, $2, $3)`, int16(k.kind), k.key, o.id)
 		}
 	}
-	w.logChange(b, o.id, d.kind, o.account)
+	w.logChange(b, o, d.kind)
 	for _, add := range more {
 		add(b)
 	}
-	o.keys = d.keys
+	o.keys, o.stored.home = d.keys, o.home
 	return w.Batch(ctx, b)
 }
 
-func (w *writing) logChange(b *pgx.Batch, id directory.ObjectID, kind directory.Kind, a *account) {
+func (o *object) extraClasses() []string { return append([]string{}, o.extra...) } // never NULL
+
+func (o *object) sidBytes() []byte { return append([]byte{}, o.sid...) }
+
+func (w *writing) logChange(b *pgx.Batch, o *object, kind directory.Kind) {
+	a := o.account
 	if a == nil {
 		a = &account{}
 	}
 	b.Queue(`
-		INSERT INTO directory.change (object, usn, kind, gone, epoch, enabled) VALUES ($1, $2, $3, false, $4, $5)
+		INSERT INTO directory.change (object, usn, kind, gone, epoch, enabled, guid) VALUES ($1, $2, $3, false, $4, $5, $6)
 		ON CONFLICT (object) DO UPDATE SET usn = $2, kind = $3, gone = false, epoch = $4, enabled = $5, at = now()`,
-		id, w.usn, int16(kind), a.epoch, a.enabled)
+		o.id, w.usn, int16(kind), a.epoch, a.enabled, o.guid)
 }
 
 // checkNames refuses keys that another object has. The counter row is held, so
@@ -352,23 +384,31 @@ func (w *writing) checkNames(ctx context.Context, o *object, keys []nameKey) err
 	return err
 }
 
-// freeRDN gives o's name, made different when another object of the same
-// container has it: two people may share a name.
-func (w *writing) freeRDN(ctx context.Context, o *object) (string, error) {
-	if o.class == classDomain || o.class == classOU {
-		return o.rdn, nil // the caller has looked
-	}
+// freeRDN makes o's name different when another object of the same container
+// has it: two people may share a name. Where it is to be exact, that is a
+// refusal.
+func (w *writing) freeRDN(ctx context.Context, o *object) error {
 	want := o.rdn
-	for _, name := range []string{want, want + " (" + o.attrs.get("mailNickname") + ")", want + " (" + strconv.FormatInt(int64(o.id), 10) + ")"} {
-		o.rdn = name
+	names := []string{want, want + " (" + o.attrs.get("mailNickname") + ")", want + " (" + strconv.FormatInt(int64(o.id), 10) + ")"}
+	if o.exact {
+		names = names[:1]
+	}
+	for _, name := range names {
 		var taken bool
 		err := w.QueryRow(ctx, `SELECT EXISTS (SELECT FROM directory.object WHERE parent = $1 AND rdn_key = $2 AND id <> $3)`,
-			o.parent, o.rdnKey(), o.id).Scan(&taken)
-		if err != nil || !taken {
-			return name, err
+			o.parent, rdnKey(o.naming, name), o.id).Scan(&taken)
+		if err != nil {
+			return err
+		}
+		if !taken {
+			if o.rdn != name {
+				o.rdn = name
+				o.attrs.set(o.naming, name)
+			}
+			return nil
 		}
 	}
-	return "", fault.New(fault.Exists, "%s is taken", want)
+	return tree.Refuse(tree.ResultEntryAlreadyExists, "%s is taken", want)
 }
 
 // accountBase makes a sAMAccountName of a local part: without what AD forbids,

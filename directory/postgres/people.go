@@ -33,7 +33,7 @@ func (s *Store) UserByAddress(ctx context.Context, as directory.Principal, addre
 var errNoUser = fault.New(fault.NotFound, "no such user")
 
 func (s *Store) user(ctx context.Context, as directory.Principal, e *entry) (directory.User, error) {
-	if e == nil || e.class != classUser {
+	if e == nil || e.family != person {
 		return directory.User{}, errNoUser
 	}
 	all := as.ID == e.id || s.may(ctx, as, seeAll) == nil
@@ -60,7 +60,7 @@ func (s *Store) users(ctx context.Context, entries []*entry, all bool) ([]direct
 	for i, e := range entries {
 		ids[i] = e.id
 	}
-	rows, err := s.db.Query(ctx, objectSQL+`WHERE o.id = ANY($1)`, ids)
+	rows, err := s.db.Query(ctx, objectSQL+`o.id = ANY($1)`, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (s *Store) users(ctx context.Context, entries []*entry, all bool) ([]direct
 		s.view.mu.RLock()
 		path := s.view.path(e)
 		s.view.mu.RUnlock()
-		u, err := o.user(path)
+		u, err := o.user(s.Schema(), path)
 		if err != nil {
 			return nil, err
 		}

@@ -27,9 +27,11 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"waypost/directory"
+	"waypost/directory/schema"
 	"waypost/internal/fault"
 	"waypost/internal/pgdb"
 )
@@ -62,6 +64,7 @@ type Store struct {
 	notify *pgdb.Notifier
 	wake   chan struct{} // somebody else committed
 
+	schema atomic.Pointer[schema.Schema]
 	writes writeQueue
 	sync   chan struct{} // capacity 1: who holds it reads the change log
 	view   view
@@ -82,6 +85,7 @@ func Open(ctx context.Context, db *pgdb.DB, o Options) (_ *Store, err error) {
 		db: db, hash: o.Hash, log: o.Log, notify: db.Notifier(channel),
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
 	}
+	s.schema.Store(schema.Base())
 	if err := s.fill(ctx); err != nil {
 		return nil, err
 	}

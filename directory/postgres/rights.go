@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"waypost/directory"
 	"waypost/internal/fault"
@@ -67,7 +68,7 @@ func (s *Store) roles(ctx context.Context, as directory.Principal) (directory.Ro
 		}
 		e = s.view.get(as.ID)
 	}
-	if e == nil || e.epoch == 0 || e.epoch != as.Epoch || !e.enabled {
+	if e == nil || e.epoch == 0 || e.epoch != as.Epoch || !e.enabled || e.expires != 0 && e.expires <= time.Now().Unix() {
 		return 0, errSignedOut
 	}
 	return e.roles &^ directory.RoleSystem, nil

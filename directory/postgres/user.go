@@ -2,14 +2,17 @@ package postgres
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"waypost/directory"
+	"waypost/directory/schema"
 	"waypost/internal/fault"
 )
 
@@ -31,19 +34,18 @@ var texts = []struct {
 	{"telephoneNumber", func(u *directory.User) *string { return &u.Phone }},
 	{"mobile", func(u *directory.User) *string { return &u.Mobile }},
 	{"homePhone", func(u *directory.User) *string { return &u.HomePhone }},
-	{"homeMDB", func(u *directory.User) *string { return &u.HomeMDB }},
 	{"sAMAccountName", func(u *directory.User) *string { return &u.Account }},
 }
 
 // user gives o as a User; path is its OU.
-func (o *object) user(path string) (directory.User, error) {
-	d, err := o.derive()
+func (o *object) user(sch *schema.Schema, path string) (directory.User, error) {
+	d, err := o.derive(sch)
 	if err != nil {
 		return directory.User{}, err
 	}
 	u := directory.User{
 		ID: o.id, GUID: o.guid, Kind: d.kind, Address: d.address, Addresses: smtpAddresses(o.attrs),
-		UPN: o.attrs.get("userPrincipalName"), OU: path, Mailbox: o.mailbox,
+		UPN: o.attrs.get("userPrincipalName"), OU: path, Mailbox: o.openMailbox(), HomeMDB: o.homeMDB,
 		Quota: d.quota, Hidden: d.hidden, Roles: d.roles, Created: o.created, Changed: o.usn,
 	}
 	if o.account != nil {
@@ -53,6 +55,16 @@ func (o *object) user(path string) (directory.User, error) {
 		*t.field(&u) = o.attrs.get(t.attribute)
 	}
 	return u, nil
+}
+
+// openMailbox is the mailbox that mail goes to and its owner opens: the number
+// stays with an object that has no homeMDB any more, so that the mailbox can be
+// connected again.
+func (o *object) openMailbox() directory.MailboxID {
+	if o.homeMDB == "" {
+		return 0
+	}
+	return o.mailbox
 }
 
 // smtpAddresses lists the primary address first.
@@ -84,10 +96,12 @@ func (o *object) put(u *directory.User) error {
 		return fault.New(fault.Invalid, "%q cannot be an account name", u.Account)
 	case u.Quota < 0 || u.Quota > maxQuota:
 		return fault.New(fault.Invalid, "a quota is between 0 and %d bytes", int64(maxQuota))
-	case u.HomeMDB == "":
+	case u.HomeMDB == "" && u.Mailbox != 0:
 		return fault.New(fault.Invalid, "a mailbox needs a mailbox database")
 	}
-	if err := o.putAddresses(u.Address, u.Addresses); err != nil {
+	if u.Address == "" && u.Mailbox == 0 && len(u.Addresses) == 0 {
+		o.attrs.set("mail")
+	} else if err := o.putAddresses(u.Address, u.Addresses); err != nil {
 		return err
 	}
 	if u.UPN != "" {
@@ -111,18 +125,35 @@ func (o *object) put(u *directory.User) error {
 	}
 	slices.Sort(roles)
 	o.attrs.set("waypostRoles", roles...)
-	// userAccountControl (AD: NORMAL_ACCOUNT, ACCOUNTDISABLE) repeats the account's state.
-	control := 512
-	if !u.Enabled {
-		control |= 2
-	}
-	o.attrs.set("userAccountControl", strconv.Itoa(control))
+	o.setEnabledBit(u.Enabled)
 	if o.rdn == "" || directory.Fold(o.rdn) != directory.Fold(u.Name) && !strings.HasPrefix(o.rdn, u.Name+" (") {
 		o.rdn = u.Name
 	}
 	o.attrs.set("cn", o.rdn)
 	return nil
 }
+
+// setEnabledBit repeats the account's state in userAccountControl (MS-ADTS
+// 2.2.16: ADS_UF_NORMAL_ACCOUNT, ADS_UF_ACCOUNTDISABLE) and keeps other bits.
+func (o *object) setEnabledBit(enabled bool) {
+	control, err := strconv.Atoi(o.attrs.get("userAccountControl"))
+	if err != nil {
+		control = controlNormal
+	}
+	control &^= controlDisabled
+	if !enabled {
+		control |= controlDisabled
+	}
+	o.attrs.set("userAccountControl", strconv.Itoa(control))
+}
+
+// Bits of userAccountControl that mean something here (MS-ADTS 2.2.16).
+const (
+	controlDisabled = 0x2
+	controlNormal   = 0x200
+	controlMachine  = 0x1000
+	controlServer   = 0x2000
+)
 
 func when(yes bool, s string) string {
 	if yes {
@@ -164,18 +195,19 @@ func (o *object) putAddresses(primary string, all []string) error {
 	return nil
 }
 
-// place gives the container for an object whose primary address is address:
-// it lives in the domain of that address.
-func (w *writing) place(ctx context.Context, address, path string) (directory.ObjectID, error) {
+// place gives the container for an object whose primary address is address: it
+// lives in the domain of that address. The SID of the domain comes along.
+func (w *writing) place(ctx context.Context, address, path string) (at directory.ObjectID, sid []byte, err error) {
 	_, domain, err := directory.SplitAddress(address)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	id, err := w.domain(ctx, domain)
+	d, err := w.domainNamed(ctx, domain)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	return w.container(ctx, id, path)
+	at, err = w.container(ctx, d.id, path)
+	return at, d.sid, err
 }
 
 // checkDomains refuses secondary addresses in domains that are not ours.
@@ -188,7 +220,7 @@ func (w *writing) checkDomains(ctx context.Context, addresses []string) error {
 		}
 		if !checked[domain] {
 			checked[domain] = true
-			if _, err := w.domain(ctx, domain); err != nil {
+			if _, err := w.domainNamed(ctx, domain); err != nil {
 				return err
 			}
 		}
@@ -254,7 +286,8 @@ func (s *Store) prepare(ctx context.Context, n *directory.NewUser) (hash string,
 
 func (w *writing) addUser(ctx context.Context, u directory.User, hash string) (directory.User, error) {
 	var err error
-	o := &object{id: w.newObject(), guid: newGUID(), class: classUser, attrs: attributes{}, mailbox: w.newMailbox()}
+	o := &object{id: w.newObject(), guid: newGUID(), class: classUser, naming: "cn", attrs: attributes{}, mailbox: w.newMailbox()}
+	u.Mailbox = o.mailbox
 	if u.Kind == directory.KindUser {
 		o.account = &account{epoch: 1, enabled: true}
 	}
@@ -268,11 +301,19 @@ func (w *writing) addUser(ctx context.Context, u directory.User, hash string) (d
 	if err := o.put(&u); err != nil {
 		return u, err
 	}
-	if o.parent, err = w.place(ctx, u.Address, u.OU); err != nil {
+	var sid []byte
+	if o.parent, sid, err = w.place(ctx, u.Address, u.OU); err != nil {
+		return u, err
+	}
+	o.sid = ownSID(sid, o.id)
+	if err := w.setHome(ctx, o, u.HomeMDB); err != nil {
 		return u, err
 	}
 	if err := w.checkDomains(ctx, smtpAddresses(o.attrs)); err != nil {
 		return u, err
+	}
+	if hash != "" {
+		o.attrs.set("pwdLastSet", fileTime(time.Now()))
 	}
 	err = w.save(ctx, o, true, func(b *pgx.Batch) {
 		if o.account != nil {
@@ -282,7 +323,7 @@ func (w *writing) addUser(ctx context.Context, u directory.User, hash string) (d
 	if err != nil {
 		return u, err
 	}
-	return o.user(u.OU)
+	return o.user(w.schema, u.OU)
 }
 
 // checkPassword keeps passwords within what every door can carry.
@@ -325,7 +366,7 @@ func (w *writing) updateUser(ctx context.Context, id directory.ObjectID, fn func
 	if err != nil {
 		return none, err
 	}
-	old, err := o.user(path)
+	old, err := o.user(w.schema, path)
 	if err != nil {
 		return none, err
 	}
@@ -344,9 +385,23 @@ func (w *writing) updateUser(ctx context.Context, id directory.ObjectID, fn func
 	if err := o.put(&u); err != nil {
 		return none, err
 	}
-	if u.Address != old.Address || u.OU != old.OU {
-		if o.parent, err = w.place(ctx, u.Address, u.OU); err != nil {
+	if u.Address != "" && (u.Address != old.Address || u.OU != old.OU) {
+		// Where it is stays when only the address changes inside its domain: LDAP
+		// may have put it into a container that is no organisational unit.
+		if u.OU != old.OU || !sameDomain(u.Address, old.Address) {
+			var sid []byte
+			if o.parent, sid, err = w.place(ctx, u.Address, u.OU); err != nil {
+				return none, err
+			}
+			o.changeSID(ownSID(sid, o.id))
+		}
+	}
+	if u.HomeMDB != o.homeMDB {
+		if err := w.setHome(ctx, o, u.HomeMDB); err != nil {
 			return none, err
+		}
+		if o.homeMDB != "" && o.mailbox == 0 {
+			o.mailbox = w.newMailbox()
 		}
 	}
 	var added []string
@@ -358,7 +413,7 @@ func (w *writing) updateUser(ctx context.Context, id directory.ObjectID, fn func
 	if err := w.checkDomains(ctx, added); err != nil {
 		return none, err
 	}
-	d, err := o.derive()
+	d, err := o.derive(w.schema)
 	if err != nil {
 		return none, err
 	}
@@ -373,7 +428,25 @@ func (w *writing) updateUser(ctx context.Context, id directory.ObjectID, fn func
 	if err := w.save(ctx, o, false); err != nil {
 		return none, err
 	}
-	return o.user(u.OU)
+	return o.user(w.schema, u.OU)
+}
+
+func sameDomain(a, b string) bool {
+	_, da, _ := directory.SplitAddress(a)
+	_, db, _ := directory.SplitAddress(b)
+	return da == db
+}
+
+// changeSID gives o another SID; the one before stays in sIDHistory, so that
+// what other systems granted to it still counts.
+func (o *object) changeSID(sid []byte) {
+	if len(sid) == 0 || string(sid) == string(o.sid) {
+		return
+	}
+	if len(o.sid) > 0 {
+		o.attrs.set("sIDHistory", append(o.attrs["sIDHistory"], base64.StdEncoding.EncodeToString(o.sid))...)
+	}
+	o.sid = sid
 }
 
 // newEpoch voids what was granted to o's account so far.
@@ -386,7 +459,7 @@ func (w *writing) newEpoch(ctx context.Context, o *object, enabled bool) error {
 // readUser gives a user or room.
 func (w *writing) readUser(ctx context.Context, id directory.ObjectID) (*object, error) {
 	o, err := w.read(ctx, id)
-	if err == nil && o.class != classUser {
+	if err == nil && familyOf(w.schema, o.class) != person {
 		return nil, fault.New(fault.NotFound, "no such user")
 	}
 	return o, err
@@ -472,11 +545,13 @@ func (s *Store) SetPassword(ctx context.Context, as directory.Principal, id dire
 		}
 		err = w.QueryRow(ctx, `
 			UPDATE directory.account SET hash = $2, epoch = epoch + 1, set_at = now(),
+				must_change = false,
 				former = CASE WHEN hash = '' THEN former ELSE (ARRAY[hash] || former)[1:2] END
 			WHERE object = $1 RETURNING epoch`, id, hash).Scan(&o.account.epoch)
 		if err != nil {
 			return err
 		}
+		o.attrs.set("pwdLastSet", fileTime(time.Now()))
 		return w.save(ctx, o, false)
 	})
 }
@@ -489,14 +564,13 @@ func (s *Store) RemoveUser(ctx context.Context, as directory.Principal, id direc
 		return err
 	}
 	return s.write(ctx, func(ctx context.Context, w *writing) error {
-		var kind directory.Kind
-		err := w.QueryRow(ctx, `SELECT kind FROM directory.object WHERE id = $1 AND class = $2`, id, classUser).Scan(&kind)
-		if errors.Is(err, pgx.ErrNoRows) {
+		o, err := w.readUser(ctx, id)
+		if fault.Of(err) == fault.NotFound {
 			return fault.New(fault.NotFound, "no such user")
 		}
 		if err != nil {
 			return err
 		}
-		return w.remove(ctx, id, kind)
+		return w.bury(ctx, o)
 	})
 }

@@ -38,8 +38,10 @@ type entry struct {
 	enabled    bool
 	hidden     bool
 	dead       bool
+	family     family
 	class      string
 	rdn        string
+	expires    int64 // Unix seconds at which the account ends; 0: never
 	address    string
 	name       string
 	homeMDB    string
@@ -170,7 +172,7 @@ func (v *view) once(s string) string {
 // domainOf climbs from e to the domain that it lives in; nil for none.
 func (v *view) domainOf(e *entry) *entry {
 	for depth := 0; e != nil && depth < maxDepth; depth++ {
-		if e.class == classDomain {
+		if e.family == domain {
 			return e
 		}
 		e = v.objects[e.parent]
@@ -182,7 +184,7 @@ func (v *view) domainOf(e *entry) *entry {
 func (v *view) path(e *entry) string {
 	var up []string
 	p := v.objects[e.parent]
-	for depth := 0; p != nil && p.class == classOU && depth < maxDepth; depth++ {
+	for depth := 0; p != nil && p.family == unit && depth < maxDepth; depth++ {
 		up = append(up, p.rdn)
 		p = v.objects[p.parent]
 	}
@@ -192,11 +194,11 @@ func (v *view) path(e *entry) string {
 
 // expand gives the mailboxes in a group and the groups inside it, each once, by
 // id. Groups that contain each other do no harm.
-func (v *view) expand(group *entry) []*entry {
+func (v *view) expand(list *entry) []*entry {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	seen := map[directory.ObjectID]bool{group.id: true}
-	todo := []*entry{group}
+	seen := map[directory.ObjectID]bool{list.id: true}
+	todo := []*entry{list}
 	var found []*entry
 	for len(todo) > 0 {
 		g := todo[len(todo)-1]
@@ -208,7 +210,7 @@ func (v *view) expand(group *entry) []*entry {
 			}
 			seen[id] = true
 			switch {
-			case e.kind == directory.KindGroup:
+			case e.family == group:
 				todo = append(todo, e)
 			case e.mailbox != 0:
 				found = append(found, e)

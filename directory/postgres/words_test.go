@@ -66,8 +66,8 @@ func TestExpandTolerates(t *testing.T) {
 	var v view
 	ids := func(ids ...directory.ObjectID) []directory.ObjectID { return ids }
 	v.reset(1, ids(1, 2, 3, 4), map[directory.ObjectID]*entry{
-		1: {id: 1, kind: directory.KindGroup, members: ids(2, 3, 9)},
-		2: {id: 2, kind: directory.KindGroup, members: ids(1, 2, 4)},
+		1: {id: 1, family: group, kind: directory.KindGroup, members: ids(2, 3, 9)},
+		2: {id: 2, family: group, kind: directory.KindGroup, members: ids(1, 2, 4)},
 		3: {id: 3, kind: directory.KindUser, mailbox: 3},
 		4: {id: 4, kind: directory.KindUser, mailbox: 4},
 	})

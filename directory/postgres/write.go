@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"waypost/directory"
+	"waypost/directory/schema"
 	"waypost/internal/fault"
 	"waypost/internal/pgdb"
 )
@@ -30,7 +31,10 @@ type writing struct {
 	*pgdb.Tx
 	usn      directory.USN
 	counters *counters
-	domains  map[string]directory.ObjectID // found so far
+	schema   *schema.Schema
+	domains  map[string]domainRef          // found so far
+	homes    map[string]directory.ObjectID // mailbox databases found so far
+	refs     map[string]int32              // link numbers found so far, see references
 }
 
 // counters is the row of directory.forest while it is held.
@@ -139,7 +143,7 @@ func (s *Store) commit(batch []*job) {
 				continue
 			}
 			c.usn++
-			w := &writing{Tx: tx, usn: c.usn, counters: &c, domains: make(map[string]directory.ObjectID)}
+			w := &writing{Tx: tx, usn: c.usn, counters: &c, schema: s.Schema(), domains: map[string]domainRef{}, homes: map[string]directory.ObjectID{}, refs: map[string]int32{}}
 			run := func(ctx context.Context) error { return j.run(ctx, w) }
 			if len(batch) > 1 {
 				j.err = tx.Savepoint(ctx, run)

@@ -1,0 +1,106 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"waypost/directory/tree"
+)
+
+// maxRDN bounds the name in a container, in characters (AD: 255).
+const maxRDN = 255
+
+// fileTime writes an instant as AD's large integers do: units of 100 ns since
+// 1601 (MS-DTYP 2.3.3).
+func fileTime(t time.Time) string {
+	return strconv.FormatInt(t.UnixMicro()*10+fileTimeEpoch, 10)
+}
+
+// fileTimeEpoch is 1970 in those units.
+const fileTimeEpoch = 116444736000000000
+
+// timeOfFile reads what fileTime writes.
+func timeOfFile(n int64) time.Time { return time.UnixMicro((n - fileTimeEpoch) / 10).UTC() }
+
+// bury makes a tombstone of o (MS-ADTS 3.1.1.5.5.1): it moves to Deleted
+// Objects of its domain under a name that nothing else can have, and keeps what
+// identifies it, its last parent, and the attributes that the schema says. Its
+// names are free, its links gone, its account cannot sign in any more. What it
+// was linked from changes too.
+func (w *writing) bury(ctx context.Context, o *object) error {
+	refs, err := w.references(ctx, "lastKnownParent")
+	if err != nil {
+		return err
+	}
+	kept := attributes{"isDeleted": {"TRUE"}, "msDS-LastKnownRDN": {o.rdn}}
+	for name, values := range o.attrs {
+		if a, ok := w.schema.Attribute(name); ok && a.OnTombstone() && !keptElsewhere[name] {
+			kept[name] = values
+		}
+	}
+	name := o.rdn + "\nDEL:" + o.guid
+	kept[o.naming] = []string{name}
+	raw, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	b := &pgx.Batch{}
+	w.logHolders(b, o.id)
+	b.Queue(`DELETE FROM directory.name WHERE object = $1`, o.id)
+	b.Queue(`DELETE FROM directory.link WHERE source = $1 OR target = $1`, o.id)
+	b.Queue(`DELETE FROM directory.cold WHERE object = $1`, o.id)
+	b.Queue(`DELETE FROM directory.account WHERE object = $1`, o.id)
+	b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) VALUES ($1, $2, $3, $4)`, refs["lastKnownParent"], o.id, o.parent, w.usn)
+	// The container of the nearest domain or the configuration above.
+	b.Queue(`
+		WITH RECURSIVE up (id, parent, depth) AS (
+			SELECT id, parent, 0 FROM directory.object WHERE id = $2
+			UNION ALL SELECT p.id, p.parent, depth + 1 FROM directory.object p JOIN up ON p.id = up.parent)
+		UPDATE directory.object o SET deleted = now(), changed = now(), usn_changed = $3, attributes = $4, rdn = $5, rdn_key = $6,
+			parent = (SELECT g.id FROM up JOIN directory.object g ON g.parent = up.id AND g.rdn_key = 'cn=deleted objects' ORDER BY depth LIMIT 1),
+			kind = 0, address = '', name = '', home_mdb = '', quota = 0, hidden = false, roles = 0, terms = ''
+		WHERE o.id = $1`, o.id, o.parent, w.usn, raw, name, rdnKey(o.naming, name))
+	b.Queue(`
+		INSERT INTO directory.change (object, usn, kind, gone, guid) SELECT id, $2, kind, true, guid FROM directory.object WHERE id = $1
+		ON CONFLICT (object) DO UPDATE SET usn = $2, gone = true, enabled = false, epoch = directory.change.epoch + 1, at = now()`,
+		o.id, w.usn)
+	o.usn = w.usn
+	return w.Batch(ctx, b)
+}
+
+// keptElsewhere are attributes that the schema keeps on tombstones and that are
+// no attributes of the row, or would claim something that is over.
+var keptElsewhere = map[string]bool{"proxyAddresses": true, "mail": true, "userPrincipalName": true}
+
+// references gives the link numbers of attributes that have none of AD, making
+// those that are new.
+func (w *writing) references(ctx context.Context, names ...string) (map[string]int32, error) {
+	var missing []string
+	for _, n := range names {
+		if w.refs[n] == 0 {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) == 0 {
+		return w.refs, nil
+	}
+	rows, err := w.Query(ctx, `
+		WITH made AS (
+			INSERT INTO directory.reference (id, attribute)
+			SELECT (SELECT coalesce(max(id), 100000) FROM directory.reference) + row_number() OVER (ORDER BY n), n
+			FROM unnest($1::text[]) n WHERE n NOT IN (SELECT attribute FROM directory.reference) RETURNING id, attribute)
+		SELECT id, attribute FROM made UNION ALL SELECT id, attribute FROM directory.reference WHERE attribute = ANY ($1)`, missing)
+	if err != nil {
+		return nil, err
+	}
+	var id int32
+	var name string
+	_, err = pgx.ForEachRow(rows, []any{&id, &name}, func() error { w.refs[name] = id; return nil })
+	return w.refs, err
+}
+
+var errNoTombstone = tree.Refuse(tree.ResultNoSuchObject, "no such removed object")
