@@ -31,6 +31,8 @@ type Attribute struct {
 	Automatic bool
 	// Secret: never shown, found or compared, whoever asks.
 	Secret bool
+	// Fragments: substrings are to be found fast though AD's flag is not set.
+	Fragments bool
 	// NotReplicated is AD's flag of what each server keeps for itself.
 	NotReplicated bool
 	// Defunct: AD's only way to remove one; no new values.
@@ -63,7 +65,7 @@ func (a *Attribute) Indexed() bool { return a.SearchFlags&FlagIndex != 0 }
 func (a *Attribute) ANR() bool { return a.SearchFlags&FlagANR != 0 }
 
 // Tuple tells whether substrings of a are to be fast.
-func (a *Attribute) Tuple() bool { return a.SearchFlags&FlagTuple != 0 }
+func (a *Attribute) Tuple() bool { return a.Fragments || a.SearchFlags&FlagTuple != 0 }
 
 // OnTombstone tells whether a deleted object keeps a.
 func (a *Attribute) OnTombstone() bool { return a.SearchFlags&FlagTombstone != 0 }

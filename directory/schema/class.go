@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"math/bits"
 	"slices"
 	"strings"
 
@@ -206,14 +205,6 @@ func (s set) with(other set) set {
 		both[i] |= w
 	}
 	return both
-}
-
-func (s set) len() int {
-	n := 0
-	for _, w := range s {
-		n += bits.OnesCount64(w)
-	}
-	return n
 }
 
 // commonNames are the cn of schema objects that do not follow from the name.

@@ -35,7 +35,7 @@ func loadBase() *Schema {
 		s.classes = append(s.classes, classOf(row))
 	}
 	s.index()
-	if err := s.close(true); err != nil {
+	if err := s.close(); err != nil {
 		panic(fmt.Sprintf("directory/schema: the tables: %v", err))
 	}
 	return s
@@ -95,21 +95,22 @@ func attributeOf(row map[string]string) *Attribute {
 	}
 	a.ServerOnly = a.ServerOnly || serverOnly[a.Name]
 	a.Automatic = automatic[a.Name]
-	if a.Name == "mail" || a.Name == "displayName" || a.Name == "sAMAccountName" || a.Name == "proxyAddresses" || a.Name == "cn" {
-		a.SearchFlags |= FlagTuple // what people look for with (cn=*smith*)
-	}
+	a.Fragments = fragments[a.Name]
 	return a
 }
 
 func classOf(row map[string]string) *Class {
 	c := &Class{
-		Name: row["class"], OID: row["class_oid"], Super: row["superclass"], RDN: row["rdn_attribute"],
+		Name: row["class"], OID: row["class_oid"], RDN: row["rdn_attribute"],
 		Auxiliaries: strings.Fields(row["auxiliaries"]), Must: strings.Fields(row["must"]),
 		May: strings.Fields(row["may"]), Superiors: strings.Fields(row["possible_superiors"]),
 		CategoryClass: categories[row["class"]],
 	}
 	c.May = append(c.May, moreMay[c.Name]...)
-	c.Superiors = append(c.Superiors, moreSuperiors[c.Name]...)
+	c.Superiors = union(c.Superiors, moreSuperiors[c.Name])
+	if c.Name != "top" { // which the table has below itself
+		c.Super = row["superclass"]
+	}
 	switch row["category"] {
 	case "structural":
 		c.Category = Structural
@@ -124,18 +125,18 @@ func classOf(row map[string]string) *Class {
 }
 
 // close computes the closures of every class. The base schema names some
-// superiors that it does not have (lenient); an extension may not.
-func (s *Schema) close(lenient bool) error {
+// superiors that it does not have; an extension may not.
+func (s *Schema) close() error {
 	done := map[*Class]bool{}
 	for _, c := range s.classes {
-		if err := s.closeClass(c, done, nil, lenient); err != nil {
+		if err := s.closeClass(c, done, nil); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Schema) closeClass(c *Class, done map[*Class]bool, path []*Class, lenient bool) error {
+func (s *Schema) closeClass(c *Class, done map[*Class]bool, path []*Class) error {
 	if done[c] {
 		return nil
 	}
@@ -153,12 +154,12 @@ func (s *Schema) closeClass(c *Class, done map[*Class]bool, path []*Class, lenie
 			}
 		}
 	}
-	if c.Super != "" && !strings.EqualFold(c.Super, c.Name) {
+	if c.Super != "" {
 		super, ok := s.Class(c.Super)
 		if !ok {
 			return fault.New(fault.Invalid, "class %s: no superclass %q", c.Name, c.Super)
 		}
-		if err := s.closeClass(super, done, path, lenient); err != nil {
+		if err := s.closeClass(super, done, path); err != nil {
 			return err
 		}
 		c.chain = append(c.chain, super.chain...)
@@ -171,7 +172,7 @@ func (s *Schema) closeClass(c *Class, done map[*Class]bool, path []*Class, lenie
 		if !ok {
 			return fault.New(fault.Invalid, "class %s: no auxiliary class %q", c.Name, n)
 		}
-		if err := s.closeClass(x, done, path, lenient); err != nil {
+		if err := s.closeClass(x, done, path); err != nil {
 			return err
 		}
 		inherit(x)
@@ -198,7 +199,7 @@ func (s *Schema) closeClass(c *Class, done map[*Class]bool, path []*Class, lenie
 	}
 	for _, n := range c.Superiors {
 		up, ok := s.Class(n)
-		if !ok && !lenient {
+		if !ok && c.Extension {
 			return fault.New(fault.Invalid, "class %s: no possible superior %q", c.Name, n)
 		}
 		if ok && !c.under.has(up.Number) {

@@ -1,5 +1,7 @@
 package schema
 
+import "strconv"
+
 // secrets are kept where no reader comes; what is written to the first two
 // sets the account's password.
 var secrets = map[string]bool{
@@ -24,6 +26,10 @@ var automatic = map[string]bool{
 	"objectCategory": true, "nTSecurityDescriptor": true, "instanceType": true, "objectSid": true,
 	"sAMAccountName": true, "groupType": true,
 }
+
+// fragments are what people look for from the middle, (cn=*smith*), though AD
+// has no index for it.
+var fragments = map[string]bool{"mail": true, "displayName": true, "sAMAccountName": true, "proxyAddresses": true, "cn": true}
 
 // aliases are the long names of RFC 4519 §2, RFC 4524 §2 and RFC 2798 for
 // attributes that AD has under a short one.
@@ -88,16 +94,32 @@ func kept(name, oid string, syntax Syntax, single bool, meaning string) Attribut
 	}
 }
 
-// What the tables' classes lack for the objects that this directory has.
+// What the tables' classes lack.
 var (
-	// A table lists no attribute that only LDAP has.
+	// The tables leave out who may have these, and what only LDAP has.
 	moreMay = map[string][]string{
-		"top":       {AccessControlEntry, "creatorsName", "modifiersName", "hasSubordinates", "numSubordinates", "entryDN", "entryUUID", "canonicalName", "msDS-Approx-Immed-Subordinates"},
-		"subSchema": {"matchingRules", "matchingRuleUse", "ldapSyntaxes", "attributeTypes", "objectClasses", "dITContentRules"},
+		"top":                         {AccessControlEntry, "creatorsName", "modifiersName", "hasSubordinates", "numSubordinates", "entryDN", "entryUUID", "parentGUID", "governingStructureRule"},
+		"subSchema":                   {"matchingRules", "matchingRuleUse", "ldapSyntaxes"},
+		"mailRecipient":               {"msExchRequireAuthToSendTo"},
+		"msExchMailStorage":           {"delegateUser", "msExchMailboxFolderSet"},
+		"msExchCustomAttributes":      customAttributes(),
+		"msExchMessageDeliveryConfig": {"msExchSMTPGlobalIPAcceptList", "msExchSMTPGlobalIPDenyList", "msExchTurfListNames", "msExchSmtpConnectionTurfListDNS", "msExchSmtpConnectionTurfListResponse"},
+		"msExchConnectionAgreement":   {"msExchServer1ObjectMatch", "msExchServer2ObjectMatch"},
+		"interSiteTransport":          {"siteLinkList"},
+		"rIDManager":                  {"rIDAllocationPool", "rIDNextRID"},
 	}
 	// The forest's domains lie directly below its root, which has the class top.
 	moreSuperiors = map[string][]string{
 		"domainDNS": {"top"}, "container": {"top"}, "organizationalUnit": {"top"},
-		"user": {"container"}, "contact": {"container"}, "group": {"container"}, "inetOrgPerson": {"container"},
+		"user": {"container"}, "contact": {"container"},
 	}
 )
+
+// customAttributes are extensionAttribute1 to 15.
+func customAttributes() []string {
+	var names []string
+	for n := range 15 {
+		names = append(names, "extensionAttribute"+strconv.Itoa(n+1))
+	}
+	return names
+}

@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -177,7 +178,12 @@ func (a *Attribute) Assertion(value string) (key string, ok bool) {
 	case textFolded, textIgnore, textExact, digits:
 		// An assertion may be empty or longer than any value; it is text anyway.
 		return a.Syntax.Key(value), utf8.ValidString(value)
-	case number32, number64, instant, uuid, dn, dnData:
+	case number32:
+		// Clients write groupType as unsigned, too; its bits are meant.
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil && n > math.MaxInt32 && n <= math.MaxUint32 {
+			value = strconv.FormatInt(n-1<<32, 10)
+		}
+	case number64, instant, uuid, dn, dnData:
 	}
 	if a.Syntax.Validate(value) != nil {
 		return "", false
