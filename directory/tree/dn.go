@@ -93,7 +93,7 @@ func (dn DN) Key() string {
 var keyEscaper = strings.NewReplacer(`\`, `\\`, `,`, `\,`)
 
 // Key is one text for every way to write the RDN: "cn=" and the value folded as
-// directory.Fold does, several parts in their order joined by "+".
+// directory.Fold does. Several parts begin with "+" each, which no single one does.
 func (r RDN) Key() string {
 	if len(r) == 1 {
 		return r[0].key()
@@ -103,7 +103,7 @@ func (r RDN) Key() string {
 		parts[i] = strings.ReplaceAll(a.key(), "+", `\+`)
 	}
 	slices.Sort(parts)
-	return strings.Join(parts, "+")
+	return "+" + strings.Join(parts, "+")
 }
 
 func (a AVA) key() string {

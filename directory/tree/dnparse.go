@@ -137,7 +137,12 @@ func validType(name string) bool {
 		}
 		return strings.Contains(name, ".")
 	default:
-		return name[0] != '-' && !strings.Contains(name, ".")
+		for i := range len(name) {
+			if !isKeyChar(name[i]) || name[i] == '.' {
+				return false
+			}
+		}
+		return name[0] != '-'
 	}
 }
 
