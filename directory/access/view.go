@@ -22,6 +22,7 @@ type View struct {
 
 	mu     sync.RWMutex
 	shared map[place]*Permissions
+	made   map[origin]*Permissions
 	levels map[directory.ObjectID]*level
 }
 
@@ -39,6 +40,13 @@ const (
 	markHidden
 )
 
+// origin is what permissions are worked out of: most places have one of a few.
+type origin struct {
+	level *level
+	class *schema.Class
+	marks uint8
+}
+
 // level is a container's entries that are inherited and about this principal;
 // up is the next one that has any.
 type level struct {
@@ -55,6 +63,7 @@ func NewView(s *schema.Schema, as directory.Principal, groups []directory.Object
 		who:    map[Who]bool{Everyone: true},
 		full:   fullPermissions(s),
 		shared: map[place]*Permissions{},
+		made:   map[origin]*Permissions{},
 		levels: map[directory.ObjectID]*level{},
 	}
 	if as.ID != 0 {
@@ -94,10 +103,14 @@ func (v *View) At(o Object) *Permissions {
 	if ok {
 		return p
 	}
-	p = v.compute(o.Class, marks, nil, v.level(o.Parent))
+	from := origin{v.level(o.Parent), o.Class, marks}
 	v.mu.Lock()
+	defer v.mu.Unlock()
+	if p, ok = v.made[from]; !ok {
+		p = v.compute(o.Class, marks, nil, from.level)
+		v.made[from] = p
+	}
 	v.shared[at] = p
-	v.mu.Unlock()
 	return p
 }
 
