@@ -125,7 +125,8 @@ func Parse(text string) (e Entry, err error) {
 		i := slices.IndexFunc(rightNames, func(n struct {
 			name  string
 			right Right
-		}) bool {
+		},
+		) bool {
 			return n.name == name
 		})
 		if i < 0 {

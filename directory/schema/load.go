@@ -12,7 +12,7 @@ import (
 )
 
 // The two tables: names, numbers and flags of Windows Server 2016's schema and
-// of Exchange 2003's additions. docs in attributes.csv's header line.
+// of Exchange 2003's additions, a line each below a line of column names.
 var (
 	//go:embed attributes.csv
 	attributesCSV string

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -286,24 +287,30 @@ func FoldText(value string) string {
 	if isASCII(value) {
 		return spaces(strings.ToLower(value))
 	}
-	if out, _, err := transform.String(accents(), value); err == nil {
+	t := folders.Get().(transform.Transformer)
+	out, _, err := transform.String(t, value) // begins with a Reset
+	folders.Put(t)
+	if err == nil {
 		value = out
 	}
 	return spaces(value)
 }
 
-// accents takes case, marks and width away. A chain keeps state, so each call
-// makes its own.
-func accents() transform.Transformer {
-	return transform.Chain(norm.NFKD, runes.Remove(runes.In(unicode.Mn)), cases.Fold(), norm.NFC)
-}
+// folders take case, marks and width away. A chain keeps state and is large, so
+// that each is used by one at a time and again.
+var folders = sync.Pool{New: func() any {
+	return transform.Chain(norm.NFKD, runes.Remove(runes.In(unicode.Mn)), cases.Fold(), lower, norm.NFC)
+}}
+
+// lower comes behind cases.Fold, which exchanges Cherokee's cases.
+var lower = runes.Map(unicode.ToLower)
 
 // foldCase is the key of text of which only case does not count.
 func foldCase(value string) string {
 	if isASCII(value) {
 		return spaces(strings.ToLower(value))
 	}
-	return spaces(norm.NFC.String(cases.Fold().String(norm.NFC.String(value))))
+	return spaces(norm.NFC.String(lower.String(cases.Fold().String(norm.NFC.String(value)))))
 }
 
 // Part is the key of a part of text that is looked for within Key of a

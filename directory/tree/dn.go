@@ -80,43 +80,58 @@ func (dn DN) Under(base DN) bool {
 // Key is one text for every way to write the name. Keys of names below have it
 // as their end, behind a comma that nothing within an RDN's key can be.
 func (dn DN) Key() string {
-	var b strings.Builder
+	b := make([]byte, 0, 96)
 	for i, r := range dn {
 		if i > 0 {
-			b.WriteByte(',')
+			b = append(b, ',')
 		}
-		keyEscaper.WriteString(&b, r.Key()) // a Builder does not fail
+		start := len(b)
+		b = r.appendKey(b)
+		if strings.ContainsAny(string(b[start:]), `\,`) {
+			b = append(b[:start:start], keyEscaper.Replace(string(b[start:]))...)
+		}
 	}
-	return b.String()
+	return string(b)
 }
 
 var keyEscaper = strings.NewReplacer(`\`, `\\`, `,`, `\,`)
 
 // Key is one text for every way to write the RDN: "cn=" and the value folded as
-// directory.Fold does. Several parts begin with "+" each, which no single one does.
-func (r RDN) Key() string {
+// directory.Fold does. Several parts begin with "+" each, which no single one
+// does.
+func (r RDN) Key() string { return string(r.appendKey(nil)) }
+
+func (r RDN) appendKey(b []byte) []byte {
 	if len(r) == 1 {
-		return r[0].key()
+		return r[0].appendKey(b)
 	}
 	parts := make([]string, len(r))
 	for i, a := range r {
-		parts[i] = strings.ReplaceAll(a.key(), "+", `\+`)
+		parts[i] = strings.ReplaceAll(string(a.appendKey(nil)), "+", `\+`)
 	}
 	slices.Sort(parts)
-	return "+" + strings.Join(parts, "+")
+	for _, part := range parts {
+		b = append(append(b, '+'), part...)
+	}
+	return b
 }
 
-func (a AVA) key() string {
+func (a AVA) appendKey(b []byte) []byte {
 	switch a.Attribute {
 	case ByGUID, BySID, ByWellKnown:
-		return a.Attribute + "=" + a.Value
+		b = append(append(b, a.Attribute...), '=')
+		return append(b, a.Value...)
 	}
-	return strings.ToLower(attributeName(a.Attribute)) + "=" + foldValue(a.Value)
+	b = append(append(b, strings.ToLower(attributeName(a.Attribute))...), '=')
+	return append(b, foldValue(a.Value)...)
 }
 
 // foldValue folds a value of a name: RFC 4518 §2.6.1's spaces, then as
 // everything else that objects are found by. Accents count in names.
 func foldValue(v string) string {
+	if v == "" {
+		return v
+	}
 	if strings.Contains(v, "  ") || strings.HasPrefix(v, " ") || strings.HasSuffix(v, " ") {
 		v = strings.Join(strings.FieldsFunc(v, func(r rune) bool { return r == ' ' }), " ")
 	}

@@ -167,8 +167,23 @@ func (p *dnParser) value() (string, error) {
 	return v, nil
 }
 
-// plain reads a string of RFC 4514 §3.
+// plain reads a string of RFC 4514 §3; most have nothing to take away.
 func (p *dnParser) plain() (string, error) {
+	start := p.i
+	for p.i < len(p.s) {
+		switch c := p.s[p.i]; c {
+		case ',', ';', '+':
+			return strings.TrimRight(p.s[start:p.i], " \n\r"), nil
+		case '"', '<', '>', '\\', 0:
+			p.i = start
+			return p.escaped()
+		}
+		p.i++
+	}
+	return strings.TrimRight(p.s[start:], " \n\r"), nil
+}
+
+func (p *dnParser) escaped() (string, error) {
 	var b strings.Builder
 	keep := 0 // b up to the last byte that is no trailing space
 	for p.i < len(p.s) {

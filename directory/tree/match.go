@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"waypost/directory/schema"
+	"waypost/internal/fault"
 )
 
 // Truth is the value of a filter (RFC 4511 §4.5.1.7).
@@ -226,6 +227,46 @@ func (n *Node) extensible(s *schema.Schema, f *Filter) (ok bool) {
 	}
 	n.Key, ok = n.Rule.Key(f.Value)
 	return ok
+}
+
+// ValueKey is what values of an attribute are compared by, as Syntax.Key but
+// with names of objects read: two values are equal when their keys are.
+func ValueKey(a *schema.Attribute, value string) string {
+	switch {
+	case a.Syntax.DN():
+		if dn, err := ParseDN(value); err == nil {
+			return dn.Key()
+		}
+	case a.Syntax == schema.DNBinary || a.Syntax == schema.DNString:
+		if key := dnDataKey(value); key != "" {
+			return key
+		}
+	}
+	return a.Syntax.Key(value)
+}
+
+// CheckValue tells whether value may be one of the attribute. The refusal is
+// ResultInvalidSyntax, or ResultConstraintViolation past its bounds.
+func CheckValue(a *schema.Attribute, value string) error {
+	if err := a.Check(value); err != nil {
+		code := ResultInvalidSyntax
+		if fault.Of(err) == fault.TooLarge {
+			code = ResultConstraintViolation
+		}
+		return Refuse(code, "%s", fault.Say(err))
+	}
+	wrong := false
+	switch {
+	case a.Syntax.DN():
+		_, err := ParseDN(value)
+		wrong = err != nil
+	case a.Syntax == schema.DNBinary || a.Syntax == schema.DNString:
+		wrong = dnDataKey(value) == ""
+	}
+	if wrong {
+		return Refuse(ResultInvalidSyntax, "%s: not a name of an object", a.Name)
+	}
+	return nil
 }
 
 // Match tells whether the filter is True for the entry. Everything that s does

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -262,6 +263,35 @@ func TestMatchesValue(t *testing.T) {
 	f, _ := ParseFilter("(mail=*)")
 	if !Prepare(testSchema, f).MatchesValue(other, "x") {
 		t.Error("presence of a value")
+	}
+}
+
+func TestValues(t *testing.T) {
+	for _, tt := range []struct {
+		attribute, value string
+		want             Code // 0: it may be
+		same             string
+	}{
+		{"member", "CN=a,DC=test", 0, "cn=A , dc=TEST"},
+		{"member", "nobody", ResultInvalidSyntax, "NOBODY"},
+		{"otherWellKnownObjects", "B:4:00ff:CN=a", 0, "B:4:00FF:cn=A"},
+		{"otherWellKnownObjects", "B:4:00ff:nobody", ResultInvalidSyntax, "B:4:00ff:nobody"},
+		{"mail", "a@example.test", 0, "A@EXAMPLE.TEST"},
+		{"mail", strings.Repeat("x", 257), ResultConstraintViolation, strings.Repeat("X", 257)},
+		{"userAccountControl", "x", ResultInvalidSyntax, "x"},
+	} {
+		a, _ := testSchema.Attribute(tt.attribute)
+		var got Code
+		var r *Refusal
+		if errors.As(CheckValue(a, tt.value), &r) {
+			got = r.Code
+		}
+		if got != tt.want {
+			t.Errorf("%s %.40q: got %d, want %d", tt.attribute, tt.value, got, tt.want)
+		}
+		if ValueKey(a, tt.value) != ValueKey(a, tt.same) {
+			t.Errorf("%s: %.40q is not %.40q", tt.attribute, tt.value, tt.same)
+		}
 	}
 }
 
