@@ -257,6 +257,17 @@ func TestConfidential(t *testing.T) {
 	}
 }
 
+func TestDeletingWhatIsProtected(t *testing.T) {
+	f := organisation(map[directory.ObjectID][]string{sales: {"allow #102 delete-child children(user) on all"}, staff: {"allow #102 delete on this"}})
+	v := NewView(base, user(eve), nil, f)
+	for id, want := range map[directory.ObjectID]bool{ann: true, nora: true, boss: false, staff: true, eve: false, sales: false} {
+		o := f.object(id)
+		if got := MayDelete(o, v.At(o), v.At(f.object(o.Parent))); got != want {
+			t.Errorf("%d: %t, want %t", id, got, want)
+		}
+	}
+}
+
 func TestGroupsOfOwners(t *testing.T) {
 	f := organisation(nil)
 	member := attribute("member")

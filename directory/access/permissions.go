@@ -66,6 +66,13 @@ func (p *Permissions) Create(c *schema.Class) bool { return p.create.has(c.Numbe
 // Delete at the child itself will do, too.
 func (p *Permissions) DeleteChild(c *schema.Class) bool { return p.deleteChild.has(c.Number) }
 
+// MayDelete tells whether an object with the permissions at may be deleted, or
+// moved away from below one with the permissions above (MS-ADTS 3.1.1.5.5.1):
+// either will do, but what is protected needs its own.
+func MayDelete(o Object, at, above *Permissions) bool {
+	return at.May(Delete) || !o.Protected && above.DeleteChild(o.Class)
+}
+
 func membership(a *schema.Attribute) bool { return slices.Contains(sets["@membership"], a.Name) }
 
 // bits is a set of Numbers.

@@ -1,7 +1,7 @@
 package schema
 
 import (
-	"crypto/sha1" //nolint:gosec // RFC 9562 §5.5 makes UUIDs with it
+	"crypto/sha1" // RFC 9562 §5.5 makes UUIDs with it
 	"encoding/hex"
 	"strconv"
 	"strings"
@@ -114,7 +114,7 @@ func boolean(b bool) string {
 // the name space of OIDs), in objectGUID's order of bytes.
 func idGUID(oid string) []byte {
 	space := [16]byte{0x6b, 0xa7, 0xb8, 0x12, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}
-	sum := sha1.Sum(append(space[:], oid...)) //nolint:gosec // no secret
+	sum := sha1.Sum(append(space[:], oid...))
 	u := [16]byte(sum[:16])
 	u[6], u[8] = u[6]&0x0f|0x50, u[8]&0x3f|0x80
 	g := SwapGUID(u)
@@ -129,7 +129,7 @@ func AttributeFrom(get func(name string) []string) (Attribute, error) {
 	a := Attribute{
 		Name: r.text("lDAPDisplayName"), OID: r.text("attributeID"), Meaning: r.text("adminDescription"),
 		Single: r.truth("isSingleValued"), InGlobalCatalog: r.truth("isMemberOfPartialAttributeSet"),
-		SearchFlags: SearchFlags(r.number("searchFlags")), LinkID: r.number("linkID"), //nolint:gosec // bits
+		SearchFlags: SearchFlags(r.number("searchFlags")), LinkID: r.number("linkID"),
 		RangeLower: r.number("rangeLower"), RangeUpper: r.number("rangeUpper"),
 		Constructed: r.number("systemFlags")&4 != 0, NotReplicated: r.number("systemFlags")&1 != 0,
 		Defunct: r.truth("isDefunct"), ServerOnly: r.truth("systemOnly"), Extension: true,

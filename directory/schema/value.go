@@ -108,6 +108,9 @@ func (s Syntax) Key(value string) string {
 	case textIgnore:
 		return foldCase(value)
 	case textExact:
+		if value = seen(value); !visible(value) {
+			value = norm.NFC.String(value)
+		}
 		return spaces(value)
 	case digits:
 		return strings.ReplaceAll(value, " ", "")
@@ -284,7 +287,8 @@ func FormatTime(t time.Time) string { return t.UTC().Format("20060102150405") + 
 // FoldText is the key of text of String(Unicode): without case, accents and
 // width, spaces as RFC 4518 §2.6.1 has them (none at the ends, runs are one).
 func FoldText(value string) string {
-	if isASCII(value) {
+	value = seen(value)
+	if visible(value) {
 		return spaces(strings.ToLower(value))
 	}
 	t := folders.Get().(transform.Transformer)
@@ -307,7 +311,8 @@ var lower = runes.Map(unicode.ToLower)
 
 // foldCase is the key of text of which only case does not count.
 func foldCase(value string) string {
-	if isASCII(value) {
+	value = seen(value)
+	if visible(value) {
 		return spaces(strings.ToLower(value))
 	}
 	return spaces(norm.NFC.String(lower.String(cases.Fold().String(norm.NFC.String(value)))))
@@ -335,7 +340,32 @@ func (s Syntax) Part(part string, first, last bool) string {
 	return key
 }
 
-// spaces drops those at the ends and makes runs of them one.
+// seen maps separators of words and lines to spaces and characters that nobody
+// sees to nothing (RFC 4518 §2.2). It comes before everything else.
+func seen(s string) string {
+	if visible(s) || !strings.ContainsFunc(s, mapped) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= '\t' && r <= '\r', r == '\u0085', unicode.In(r, unicode.Zs, unicode.Zl, unicode.Zp):
+			return ' '
+		case mapped(r):
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// mapped tells whether r is another separator than the space, or nothing to see.
+func mapped(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r < ' ' || r == 0x7f
+	}
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zs, unicode.Zl, unicode.Zp) || r == '\ufffc'
+}
+
+// spaces drops those at the ends and makes runs of them one (RFC 4518 §2.6.1).
 func spaces(s string) string {
 	if !strings.Contains(s, "  ") && (s == "" || s[0] != ' ' && s[len(s)-1] != ' ') {
 		return s
@@ -354,9 +384,10 @@ func spaces(s string) string {
 	return b.String()
 }
 
-func isASCII(s string) bool {
+// visible tells whether s is all printable ASCII and spaces, as most text is.
+func visible(s string) bool {
 	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
+		if s[i] < ' ' || s[i] > '~' {
 			return false
 		}
 	}

@@ -74,6 +74,10 @@ func TestKey(t *testing.T) {
 		{Unicode, "ＡＢＣ", "abc", true}, // width
 		{Unicode, "  a   b ", "A B", true},
 		{Unicode, "ab", "a b", false},
+		{Unicode, "Main St 1\r\nBerlin", "main st 1 berlin", true}, // RFC 4518 §2.2
+		{Unicode, "soft\u00adhyphen", "softhyphen", true},
+		{Unicode, "a\u00a0b\u200b", "a b", true},
+		{CaseExact, "a\tb", "a b", true},
 		{Unicode, "İstanbul", "istanbul", true},
 		{Teletex, "/o=Org", "/O=ORG", true},
 		{Teletex, "é", "e", false},

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"slices"
 	"strings"
 
 	"waypost/directory/schema"
@@ -67,22 +68,39 @@ func (q ANR) Filter(s *schema.Schema) *Filter {
 	return or
 }
 
-// ExpandANR replaces every ANR in the filter by what it is short for. f is not
+// maxANR bounds how many questions one filter has: each becomes some twenty
+// comparisons. Further ones stay what they are, and Undefined.
+const maxANR = 50
+
+// ExpandANR replaces the ANR in the filter by what it is short for. f is not
 // changed; without ANR it is given back itself.
 func ExpandANR(f *Filter, s *schema.Schema) *Filter {
+	left := maxANR
+	return expandANR(f, s, &left)
+}
+
+func expandANR(f *Filter, s *schema.Schema, left *int) *Filter {
 	if q, ok := f.ANR(); ok {
+		if *left--; *left < 0 {
+			return f
+		}
 		return q.Filter(s)
 	}
+	var changed *Filter
 	for i := range f.Parts {
-		if part := ExpandANR(&f.Parts[i], s); part != &f.Parts[i] {
-			changed := *f
-			changed.Parts = append([]Filter(nil), f.Parts...)
-			changed.Parts[i] = *part
-			for j := i + 1; j < len(f.Parts); j++ {
-				changed.Parts[j] = *ExpandANR(&f.Parts[j], s)
-			}
-			return &changed
+		part := expandANR(&f.Parts[i], s, left)
+		if part == &f.Parts[i] {
+			continue
 		}
+		if changed == nil {
+			clone := *f
+			clone.Parts = slices.Clone(f.Parts)
+			changed = &clone
+		}
+		changed.Parts[i] = *part
 	}
-	return f
+	if changed == nil {
+		return f
+	}
+	return changed
 }

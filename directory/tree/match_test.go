@@ -224,6 +224,13 @@ func TestANRRewrite(t *testing.T) {
 	if ExpandANR(plain, testSchema) != plain {
 		t.Error("a filter without ANR was copied")
 	}
+	many, err := ParseFilter("(|" + strings.Repeat("(anr=jo)", 9000) + ")")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(ExpandANR(many, testSchema).String()); n > 200_000 {
+		t.Errorf("9,000 questions became %d bytes", n)
+	}
 	q, ok := (&Filter{Op: Equal, Attribute: "anr", Value: " = jo  sm x "}).ANR()
 	if diff := cmp.Diff(ANR{Text: "jo  sm x", Exact: true, First: "jo", Rest: "sm x"}, q); !ok || diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
