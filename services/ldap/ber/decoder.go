@@ -82,11 +82,9 @@ func (d *Decoder) Inside(want Tag) Decoder {
 	return Decoder{rest: v, err: d.err}
 }
 
-// Close ends an inner decoder: what it did not read and its error are d's.
+// Close ends an inner decoder: its error is d's. What it did not read is
+// ignored, as RFC 4511 §4 wants of components that came later than the reader.
 func (d *Decoder) Close(inner *Decoder) {
-	if inner.err == nil && inner.rest != "" {
-		inner.err = ErrTrailing
-	}
 	if inner.err != nil {
 		d.Fail(inner.err)
 	}
