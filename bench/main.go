@@ -98,6 +98,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer b.out.Close()
+	b.wipePeers()
 	if err := b.start(ctx); err != nil {
 		return err
 	}
@@ -164,9 +165,18 @@ func (b *bench) start(ctx context.Context) error {
 func (b *bench) stop() {
 	_ = b.serve.Process.Signal(os.Interrupt)
 	_ = b.serve.Wait()
-	if !b.alone {
-		for _, p := range []string{"postfix", "dovecot", "sogo"} {
-			_ = exec.Command(filepath.Join(b.tools, "peers", p), "down").Run()
+	b.wipePeers()
+}
+
+// wipePeers stops the peers and removes their mail, so that both sides begin
+// with empty mailboxes.
+func (b *bench) wipePeers() {
+	if b.alone {
+		return
+	}
+	for _, p := range []string{"sogo", "postfix", "dovecot"} {
+		if out, err := exec.Command(filepath.Join(b.tools, "peers", p), "wipe").CombinedOutput(); err != nil {
+			log.Printf("wiping %s: %v: %s", p, err, out)
 		}
 	}
 }

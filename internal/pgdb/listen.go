@@ -23,6 +23,10 @@ const (
 	// notifyPending bounds the set of payloads that wait while the server is
 	// away. Wake-ups may be lost: those who wait also look by themselves.
 	notifyPending = 1 << 16
+	// notifyPause is the least time between two sendings: a wake-up for every
+	// change of a busy server would cost as much as the change. The first one
+	// after a quiet moment goes at once.
+	notifyPause = 5 * time.Millisecond
 	// notifyPayload is PostgreSQL's limit in bytes (NOTIFY: less than 8000).
 	notifyPayload = 7999
 )
@@ -197,6 +201,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 			return ctx.Err()
 		case err == nil:
 			failed = 0
+			_ = sleep(ctx, notifyPause)
 		default:
 			failed++
 			n.db.log.WarnContext(ctx, "notifications wait", slog.String("db", n.db.name), slog.Any("fault", classify(err)))
