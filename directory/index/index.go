@@ -1,110 +1,135 @@
 // Package index is the whole directory in memory, compact and searchable. It
 // knows no SQL and no sockets: directory/postgres loads it, applies each change
 // to it and asks it.
+//
+// Its laws. Records of objects are bytes in slabs that are never written again;
+// the indexes for equality, order and substrings are sorted pieces that are
+// never changed, only replaced. They say where to look: every candidate is
+// looked at again, so an entry that lost its value does no harm. Readers hold a
+// lock for a batch of at most a few thousand candidates, never while a caller's
+// function runs; a writer holds it for a few objects at a time. So nobody waits
+// long, an object is seen before or after a change but never half, and a search
+// of several batches sees each object as it is when its turn comes.
+//
+// Inside, an object is named by 32 bits of its ObjectID.
 package index
 
 import (
-	"context"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
 
 	"waypost/directory"
 	"waypost/directory/schema"
-	"waypost/directory/tree"
-	"waypost/internal/fault"
 )
 
-// Index is the directory in memory. Its methods are safe for concurrent use;
-// one Apply at a time.
-type Index struct{}
+// Index is the directory in memory. Its methods are safe for concurrent use.
+type Index struct {
+	writer sync.Mutex // held by whoever changes anything
+
+	mu      sync.RWMutex // guards all below; see the package comment
+	schema  *schema.Schema
+	info    []attribute // by Number
+	usn     directory.USN
+	root    uint32 // the object without a parent, which domains lie below
+	table   table
+	slabs   slabs
+	dict    dictionary
+	links   links
+	pairs   pieces[uint64]
+	places  pieces[place]
+	grams   gramIndex
+	present []bitmap // by attribute: who has stored or cold values
+	classes []bitmap // by class: whose most specific class it is
+	deleted bitmap
+	extra   []bitmap // by auxiliary class: who names it itself
+	heads   []uint32 // of naming contexts
+	naming  []bool   // by attribute: some object is named by it
+	history history
+	stale   int // pairs and places that may have lost their value
+
+	cold Cold
+	seed maphash.Seed
+	// names counts the changes of names of containers, for the cache.
+	names atomic.Uint64
+	cache nameCache
+	fixed atomic.Pointer[schemaNames]
+	wants wants
+
+	nameAttr, guidAttr, sidAttr uint16
+}
 
 // New makes an empty index. cold may be nil when no object has cold attributes.
-func New(s *schema.Schema, cold Cold) *Index { return &Index{} }
+func New(s *schema.Schema, cold Cold) *Index {
+	x := &Index{cold: cold, seed: maphash.MakeSeed(), dict: newDictionary()}
+	x.setSchema(s)
+	return x
+}
 
 // Schema is the schema of now.
-func (x *Index) Schema() *schema.Schema { return nil }
+func (x *Index) Schema() *schema.Schema {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.schema
+}
 
-// SetSchema replaces the schema by one that was extended from it.
-func (x *Index) SetSchema(s *schema.Schema) {}
+// SetSchema replaces the schema by one that was extended from it. Flags of an
+// attribute that is in use already (indexed or not) are looked at by the next
+// process.
+func (x *Index) SetSchema(s *schema.Schema) {
+	x.writer.Lock()
+	defer x.writer.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.setSchema(s)
+}
+
+func (x *Index) setSchema(s *schema.Schema) {
+	info := attributesOf(s)
+	for n := range min(len(info), len(x.info)) {
+		was := &x.info[n]
+		info[n].equal, info[n].group, info[n].gram = was.equal, was.group, was.gram
+	}
+	x.schema, x.info = s, info
+	x.forgetWants()
+	grow := func(n int, list *[]bitmap) {
+		*list = append(*list, make([]bitmap, max(0, n-len(*list)))...)
+	}
+	grow(len(info), &x.present)
+	grow(len(s.Classes()), &x.classes)
+	grow(len(s.Classes()), &x.extra)
+	x.naming = append(x.naming, make([]bool, max(0, len(info)-len(x.naming)))...)
+	for name, at := range map[string]*uint16{"name": &x.nameAttr, "objectGUID": &x.guidAttr, "objectSid": &x.sidAttr} {
+		if a, ok := s.Attribute(name); ok {
+			*at = uint16(a.Number)
+		}
+	}
+}
 
 // USN is the newest change that was applied.
-func (x *Index) USN() directory.USN { return 0 }
+func (x *Index) USN() directory.USN {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.usn
+}
 
 // Len is the number of objects, tombstones among them.
-func (x *Index) Len() int { return 0 }
-
-// Loader fills an empty index. Nothing is found before Done.
-type Loader struct{}
-
-// Load begins to fill the index, which must be empty.
-func (x *Index) Load() *Loader { return &Loader{} }
-
-// Add takes objects in any order; several goroutines may call it at the same
-// time, best with some hundred objects each. Everything is copied. A fault
-// (Invalid) names the object.
-func (l *Loader) Add(objects []Object) error { return fault.New(fault.Unavailable, "not loaded") }
-
-// Done makes the indexes; usn is the directory's at the time of the snapshot
-// that was loaded.
-func (l *Loader) Done(usn directory.USN) error { return fault.New(fault.Unavailable, "not loaded") }
-
-// Apply brings in what changed up to usn: objects as they are now, and those
-// that are gone for good. Objects above come before those below. A reader sees
-// an object before or after, never half; on return all readers see all of it.
-func (x *Index) Apply(usn directory.USN, changed []Object, gone []directory.ObjectID) error {
-	return fault.New(fault.Unavailable, "not loaded")
+func (x *Index) Len() int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.table.count
 }
 
-// Resolve finds the object of a name, also <GUID=>, <SID=> and <WKGUID=,>.
-// When nobody has it, matched is the nearest name above that is there.
-func (x *Index) Resolve(dn tree.DN) (id directory.ObjectID, matched tree.DN, ok bool) {
-	return 0, nil, false
+// record takes an object's record apart.
+func (x *Index) record(s *slot) record { return parseRecord(x.slabs.get(s.record)) }
+
+// history is who changed when, in order of USN. What changed again later is in
+// it twice.
+type history struct {
+	usns []uint64
+	ids  []uint32
 }
 
-// DN gives an object's name now.
-func (x *Index) DN(id directory.ObjectID) (tree.DN, bool) { return nil, false }
-
-// Name is DN as RFC 4514 text.
-func (x *Index) Name(id directory.ObjectID) (string, bool) { return "", false }
-
-// Place gives where an object is; the Chain is the caller's.
-func (x *Index) Place(id directory.ObjectID) (Place, bool) { return Place{}, false }
-
-// Contexts are the heads of naming contexts (domains, configuration, schema)
-// in order of ID.
-func (x *Index) Contexts() []directory.ObjectID { return nil }
-
-// Children gives at most limit objects directly below, in order of ID after
-// the one named; 0 is no limit.
-func (x *Index) Children(id, after directory.ObjectID, limit int) []directory.ObjectID { return nil }
-
-// Linked gives the values of an attribute of DN syntax, forward or back, in
-// order of ID.
-func (x *Index) Linked(id directory.ObjectID, attribute string) []directory.ObjectID { return nil }
-
-// Members gives a group's members, with all that are members of those; the
-// group itself is not among them, cycles are tolerated. In order of ID.
-func (x *Index) Members(id directory.ObjectID) []directory.ObjectID { return nil }
-
-// Groups gives the groups that an object is in, directly or by others, and its
-// primary group with those that is in. In order of ID.
-func (x *Index) Groups(id directory.ObjectID) []directory.ObjectID { return nil }
-
-// Find gives the objects with the value, tombstones among them, in order of ID.
-func (x *Index) Find(attribute, value string) []directory.ObjectID { return nil }
-
-// Get shows one object as a Base search of it with everything matching would.
-func (x *Index) Get(ctx context.Context, id directory.ObjectID, q *tree.Query, sight Sight) (*tree.Entry, error) {
-	return nil, fault.New(fault.Unavailable, "not loaded")
-}
-
-// Matches tells whether the object is in the search: its scope, its filter,
-// what the reader may see.
-func (x *Index) Matches(id directory.ObjectID, q *tree.Query, sight Sight) (bool, error) {
-	return false, fault.New(fault.Unavailable, "not loaded")
-}
-
-// Search calls fn with what the query finds and the reader may see, in order
-// of ID or of q.Sort, without a lock held. Errors are *tree.Refusal, ctx's and
-// fn's own. A search stays in the naming context of its base unless q.Global.
-func (x *Index) Search(ctx context.Context, q *tree.Query, sight Sight, fn func(*tree.Entry) error) error {
-	return fault.New(fault.Unavailable, "not loaded")
+func (h *history) add(usn uint64, id uint32) {
+	h.usns, h.ids = append(h.usns, usn), append(h.ids, id)
 }
