@@ -23,6 +23,8 @@ type attribute struct {
 	other int
 	user  bool // among "*"
 	oper  bool // among "+"
+	// catalog attributes are shown by a global search.
+	catalog bool
 }
 
 // fold is how a value becomes a key; it is Syntax.Key, with short cuts.
@@ -30,8 +32,8 @@ type fold uint8
 
 const (
 	foldSlow  fold = iota // ask the syntax
-	foldLower             // ASCII: lower case, spaces
-	foldSpace             // ASCII: spaces
+	foldLower             // printable ASCII: lower case, spaces
+	foldSpace             // printable ASCII: spaces
 	foldRaw               // the bytes themselves
 	foldInt               // decimal
 )
@@ -134,6 +136,8 @@ func attributesOf(s *schema.Schema) []attribute {
 				t.other = other.Number
 			}
 		}
+		t.catalog = a.InGlobalCatalog || t.oper || t.made != notMade ||
+			a.Back() && t.other >= 0 && s.Attributes()[t.other].InGlobalCatalog
 		if t.made != notMade && t.made != madeName && t.made != madeSID || t.dn || a.Secret || a.Syntax == schema.Boolean {
 			continue
 		}
@@ -168,14 +172,14 @@ func (a *attribute) key(buf []byte, v string) []byte {
 	return append(buf[:0], a.Syntax.Key(v)...)
 }
 
-// foldASCII folds text that is ASCII and has no spaces to take away; ok is
+// foldASCII folds text that is printable ASCII and has no spaces to take away; ok is
 // false for other text.
 func foldASCII(dst []byte, v string, lower bool) (_ []byte, ok bool) {
 	last := byte(' ')
 	for i := range len(v) {
 		c := v[i]
 		switch {
-		case c >= 0x80 || c == ' ' && last == ' ':
+		case c < ' ' || c > '~' || c == ' ' && last == ' ':
 			return dst, false
 		case lower && 'A' <= c && c <= 'Z':
 			c += 'a' - 'A'

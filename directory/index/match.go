@@ -287,7 +287,7 @@ type subject struct {
 }
 
 func (e *subject) reads(a *attribute) bool {
-	return (e.view == nil || e.view.Reads(a.Attribute)) && (!e.global || a.InGlobalCatalog || a.Constructed || a.Operational)
+	return (e.view == nil || e.view.Reads(a.Attribute)) && (!e.global || a.catalog)
 }
 
 func (e *subject) eval(n *node) tree.Truth {
@@ -449,7 +449,7 @@ func (e *subject) meets(n *node, a *attribute, v string) bool {
 func equalFold(v, key string) (equal, sure bool) {
 	if len(v) != len(key) {
 		for i := range len(v) {
-			if v[i] >= 0x80 || v[i] == ' ' {
+			if v[i] > '~' || v[i] <= ' ' {
 				return false, false
 			}
 		}
@@ -459,7 +459,7 @@ func equalFold(v, key string) (equal, sure bool) {
 	for i := range len(v) {
 		c := v[i]
 		switch {
-		case c >= 0x80 || c == ' ' && last == ' ':
+		case c < ' ' || c > '~' || c == ' ' && last == ' ':
 			return false, false
 		case 'A' <= c && c <= 'Z':
 			c += 'a' - 'A'
@@ -468,7 +468,7 @@ func equalFold(v, key string) (equal, sure bool) {
 			// What has another letter here is another text, unless spaces or
 			// letters that are not ASCII come.
 			for _, c := range []byte(v[i:]) {
-				if c >= 0x80 || c == ' ' {
+				if c > '~' || c <= ' ' {
 					return false, false
 				}
 			}
@@ -503,7 +503,7 @@ func contains(key []byte, n *tree.Node) bool {
 func (e *subject) begins(n *node) bool {
 	meets := func(a *attribute, v string) bool {
 		// Most values differ in their first letter.
-		if v != "" && v[0] < 0x80 && v[0] != ' ' && n.Initial[0] < 0x80 && v[0]|0x20 != n.Initial[0]|0x20 {
+		if v != "" && v[0] < 0x80 && v[0] > ' ' && n.Initial[0] < 0x80 && v[0]|0x20 != n.Initial[0]|0x20 {
 			return false
 		}
 		e.buf = a.key(e.buf, v)

@@ -50,8 +50,7 @@ func (x *Index) wanted(q *tree.Query) *want {
 	}
 	if q.Global {
 		for n := range x.info {
-			a := &x.info[n]
-			w.set[n] = w.set[n] && (a.InGlobalCatalog || a.Constructed || a.Operational)
+			w.set[n] = w.set[n] && x.info[n].catalog
 		}
 	}
 	for _, name := range shownFirst {
