@@ -1,6 +1,12 @@
 package main
 
-import "fmt"
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
 
 // comparison is one kind of load, for the peer and for Waypost alike.
 type comparison struct {
@@ -13,8 +19,10 @@ type comparison struct {
 
 	// prepare, if not nil, runs once on each side before the first round.
 	prepare func(s side) []string
-	args    func(s side, round int) []string
-	env     func(s side) []string
+	// before, if not nil, runs before each round.
+	before func(s side) error
+	args   func(s side, round int) []string
+	env    func(s side) []string
 }
 
 // side is one of the two servers that are compared.
@@ -70,10 +78,20 @@ func comparisons() []comparison {
 			args: func(side, int) []string { return args },
 			env: func(s side) []string {
 				env := []string{"EAS_URL=" + s.eas, "EAS_INSECURE_TLS=1", "EAS_PASSWORD=" + password, "IMAP_ADDR=" + s.imap, "SMTP_ADDR=" + s.smtp}
-				if s.peer {
-					env = append(env, "EAS_IMAP_MODSEQ=1") // SOGo makes its keys from it
-				}
 				return env
+			},
+			// SOGo makes its keys from HIGHESTMODSEQ, which Dovecot keeps only
+			// for mailboxes that somebody once opened so.
+			before: func(s side) error {
+				if !s.peer {
+					return nil
+				}
+				for i := 1; i <= 8; i++ {
+					if err := openCondstore(s.imap, fmt.Sprintf("u%04d@example.test", i)); err != nil {
+						return err
+					}
+				}
+				return nil
 			},
 		}
 	}
@@ -125,4 +143,36 @@ func comparisons() []comparison {
 			{name: "push: accepted by SMTP to the answer of Ping", unit: "ms", lower: true, pick: at("operations", "delivery to Ping", "p50_ms")},
 		}, "ping", "--rounds", "1", "--heartbeat", "60"),
 	}
+}
+
+// openCondstore opens a user's INBOX over IMAP with CONDSTORE (RFC 7162).
+func openCondstore(addr, user string) error {
+	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	r := bufio.NewReader(c)
+	for i, cmd := range []string{"LOGIN " + user + " " + password, "SELECT INBOX (CONDSTORE)", "LOGOUT"} {
+		tag := fmt.Sprintf("a%d ", i)
+		if _, err := c.Write([]byte(tag + cmd + "\r\n")); err != nil {
+			return err
+		}
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			if answer, ok := strings.CutPrefix(line, tag); ok {
+				if !strings.HasPrefix(answer, "OK") {
+					return fmt.Errorf("%s: %s", strings.Fields(cmd)[0], answer)
+				}
+				break
+			}
+		}
+	}
+	return nil
 }

@@ -258,6 +258,11 @@ func (b *bench) compare(ctx context.Context, c comparison) error {
 			if c.env != nil {
 				env = c.env(s)
 			}
+			if c.before != nil {
+				if err := c.before(s); err != nil {
+					return fmt.Errorf("round %d: %w", round+1, err)
+				}
+			}
 			res, err := b.load(ctx, c, c.args(s, round), env)
 			if err != nil {
 				return fmt.Errorf("round %d: %w", round+1, err)
