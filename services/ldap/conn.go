@@ -213,6 +213,9 @@ func (c *conn) next() (string, error) {
 		limit = c.server.cfg.MaxGuestMessage
 	}
 	var began time.Time // of the wait for the rest
+	if c.ending() {
+		return "", errEnding // whatever has been read already
+	}
 	for {
 		size, err := ber.Frame(c.in[c.r:c.w], ber.Sequence)
 		switch {
@@ -389,10 +392,15 @@ func (c *conn) leave(o *op) {
 	}
 }
 
-// finished forgets an operation.
-func (c *conn) finished(o *op, done chan struct{}) {
-	c.leave(o)
+// forget takes an operation out of those under way. It is done before the
+// result is sent: then the client may use its message id again, begin TLS, or
+// be idle.
+func (c *conn) forget(o *op) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ops[o.id] != o {
+		return
+	}
 	delete(c.ops, o.id)
 	if o.watch {
 		c.watches--
@@ -400,6 +408,13 @@ func (c *conn) finished(o *op, done chan struct{}) {
 	if len(c.ops) == 0 {
 		c.quiet = time.Now()
 	}
+}
+
+// finished ends an operation whose result was sent.
+func (c *conn) finished(o *op, done chan struct{}) {
+	c.forget(o)
+	c.leave(o)
+	c.mu.Lock()
 	if o.done != nil {
 		close(o.done)
 	}

@@ -183,6 +183,7 @@ func (o *op) conclude(err error) {
 		r.code = o.code // compareTrue and compareFalse
 	}
 	o.code = r.code
+	o.c.forget(o)
 	m := o.e.Begin(ber.Sequence)
 	o.e.Int(ber.Integer, int64(o.id))
 	x := o.e.Begin(ber.ApplicationOf(o.kind.response))

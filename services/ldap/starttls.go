@@ -27,6 +27,7 @@ func (o *op) startTLS() error {
 		c.end(codeProtocolError, "clear text behind StartTLS", true)
 		return refuse(codeOperationsError, "requests must wait for TLS")
 	}
+	c.running.Wait() // what has sent its result may not have ended yet
 	o.extra = extensionName(oidStartTLS)
 	o.conclude(nil)
 	if c.ending() {
