@@ -57,16 +57,19 @@ func (c *conn) append(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := c.folder(ctx, name)
-	if err != nil {
-		return orTryCreate(err)
+	m := store.NewMessage{Role: store.RoleInbox, Flags: system, Keywords: keywords, Received: received}
+	if canonical(name) != "INBOX" { // which is always there, and keeps its name
+		f, err := c.folder(ctx, name)
+		if err != nil {
+			return orTryCreate(err)
+		}
+		m.Role, m.Folder = store.RoleNone, f.ID
 	}
 
 	r := d.StreamLiteral(c.server.cfg.MaxAppend)
 	if r == nil {
 		return d.Err()
 	}
-	m := store.NewMessage{Folder: f.ID, Flags: system, Keywords: keywords, Received: received}
 	if m.Blob, m.Summary, err = c.writeBlob(ctx, r); err != nil {
 		return err
 	}
@@ -86,7 +89,7 @@ func (c *conn) append(ctx context.Context) error {
 	}
 	// RFC 4315 section 3
 	c.okCode = "APPENDUID " + strconv.FormatUint(uint64(added.UIDValidity), 10) + " " + strconv.FormatUint(uint64(added.Entry.UID), 10)
-	if c.view != nil && c.view.folder.ID == f.ID {
+	if c.view != nil && c.view.folder.ID == added.Entry.Folder {
 		return c.refresh(ctx, true) // section 6.3.12: the client is told at once
 	}
 	return nil
