@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,7 +45,7 @@ func (s *Store) AddUsers(ctx context.Context, as directory.Principal, list []dir
 	if err := work.Wait(); err != nil {
 		return nil, err
 	}
-	err = s.write(ctx, func(ctx context.Context, w *writing) error {
+	err = s.write(ctx, actor{as: as, op: "add users"}, func(ctx context.Context, w *writing) error {
 		users, err = w.addUsers(ctx, ready, hashes)
 		return err
 	})
@@ -75,32 +76,21 @@ func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes
 		if err != nil {
 			return nil, err
 		}
-		for _, k := range d.keys {
-			b.names = append(b.names, []any{int16(k.kind), k.key, o.id})
-		}
 		raw, err := json.Marshal(o.attrs)
 		if err != nil {
 			return nil, err
 		}
-		b.objects = append(b.objects, []any{
-			o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, o.usn, o.usn, o.created, o.created,
-			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(),
-		})
-		if o.home != 0 {
-			b.links = append(b.links, []any{int32(linkHome), o.id, o.home, o.usn})
-		}
-		a := account{}
+		b.object(o, d, raw)
 		if o.account != nil {
-			a = *o.account
-			b.accounts = append(b.accounts, []any{o.id, hashes[i], a.epoch})
+			b.accounts = append(b.accounts, []any{o.id, hashes[i], o.account.epoch, true, nil, false})
 		}
-		b.changes = append(b.changes, []any{o.id, o.usn, int16(d.kind), a.epoch, a.enabled, o.guid})
 		if users[i], err = o.user(w.schema, list[i].OU); err != nil {
 			return nil, err
 		}
 	}
 	w.counters.usn = w.usn
-	return users, w.copyIn(ctx, b)
+	w.by.name = strconv.Itoa(len(list)) + " users"
+	return users, w.copyIn(ctx, b, 0, nil)
 }
 
 // bulkObjects makes the objects with names that nobody has.
@@ -211,7 +201,32 @@ func (w *writing) bulkRDNs(ctx context.Context, objects []*object) error {
 	return nil
 }
 
-func (w *writing) copyIn(ctx context.Context, b bulk) error {
+// object adds the rows of an object that every one has.
+func (b *bulk) object(o *object, d derived, raw []byte) {
+	b.objects = append(b.objects, []any{
+		o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, o.usn, o.usn, o.created, o.created,
+		int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(),
+	})
+	for _, k := range d.keys {
+		b.names = append(b.names, []any{int16(k.kind), k.key, o.id})
+	}
+	if o.home != 0 {
+		b.links = append(b.links, []any{int32(linkHome), o.id, o.home, o.usn})
+	}
+	a := account{}
+	if o.account != nil {
+		a = *o.account
+	}
+	b.changes = append(b.changes, []any{o.id, o.usn, int16(d.kind), a.epoch, a.enabled, o.guid})
+}
+
+// few is how many rows of a table are inserted one by one, in one round trip
+// for all tables; more are copied, which takes two for each table.
+const few = 30
+
+// copyIn writes the rows of new objects and a line of the audit log for them.
+func (w *writing) copyIn(ctx context.Context, b bulk, id directory.ObjectID, c changed) error {
+	single := &pgx.Batch{}
 	for _, table := range []struct {
 		name    string
 		columns []string
@@ -224,17 +239,37 @@ func (w *writing) copyIn(ctx context.Context, b bulk) error {
 		{"name", []string{"kind", "key", "object"}, b.names},
 		{"link", []string{"attribute", "source", "target", "usn"}, b.links},
 		{"cold", []string{"object", "attribute", "place", "value"}, b.cold},
-		{"account", []string{"object", "hash", "epoch"}, b.accounts},
+		{"account", []string{"object", "hash", "epoch", "enabled", "expires", "must_change"}, b.accounts},
 		{"change", []string{"object", "usn", "kind", "epoch", "enabled", "guid"}, b.changes},
 	} {
-		if len(table.rows) == 0 {
+		switch {
+		case len(table.rows) == 0:
+			continue
+		case len(b.objects) <= few && len(table.rows) <= few:
+			for _, row := range table.rows {
+				single.Queue(insertSQL(table.name, table.columns), row...)
+			}
 			continue
 		}
 		if _, err := w.CopyFrom(ctx, pgx.Identifier{"directory", table.name}, table.columns, pgx.CopyFromRows(table.rows)); err != nil {
 			return err
 		}
 	}
-	return nil
+	w.audit(single, id, "", c)
+	return w.Batch(ctx, single)
+}
+
+func insertSQL(table string, columns []string) string {
+	var b strings.Builder
+	b.WriteString("INSERT INTO directory." + table + " (" + strings.Join(columns, ", ") + ") VALUES (")
+	for i := range columns {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("$" + strconv.Itoa(i+1))
+	}
+	b.WriteString(")")
+	return b.String()
 }
 
 // nameSet tells whose a name is; addresses and UPNs are one name space.
@@ -273,16 +308,22 @@ func (w *writing) takenNames(ctx context.Context, list []directory.NewUser) (nam
 		accounts = append(accounts, directory.Fold(name))
 	}
 	rows, err := w.Query(ctx, `
-		SELECT kind, key FROM directory.name WHERE kind IN (1, 2) AND key = ANY($1)
-		UNION ALL SELECT kind, key FROM directory.name WHERE kind = 3 AND key = ANY($2)`, keys, accounts)
+		SELECT kind, key, object FROM directory.name WHERE kind IN (1, 2) AND key = ANY($1)
+		UNION ALL SELECT kind, key, object FROM directory.name WHERE kind = 3 AND key = ANY($2)`, keys, accounts)
 	if err != nil {
 		return nil, err
 	}
+	return taken, scanNames(rows, func(k nameKey, id directory.ObjectID) { taken.take(k, id) })
+}
+
+// scanNames reads rows of kind, key and owner.
+func scanNames(rows pgx.Rows, fn func(nameKey, directory.ObjectID)) error {
 	var kind int16
 	var key string
-	_, err = pgx.ForEachRow(rows, []any{&kind, &key}, func() error {
-		taken.take(nameKey{nameKind(kind), key}, rootID) // somebody's
+	var id directory.ObjectID
+	_, err := pgx.ForEachRow(rows, []any{&kind, &key, &id}, func() error {
+		fn(nameKey{nameKind(kind), key}, id)
 		return nil
 	})
-	return taken, err
+	return err
 }

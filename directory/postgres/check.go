@@ -218,9 +218,9 @@ func (e *entry) same(o *entry) bool {
 		}
 		return m
 	}
-	if !maps.Equal(set(a.keys), set(b.keys)) || !slices.Equal(a.members, b.members) {
+	if !maps.Equal(set(a.keys), set(b.keys)) || !slices.Equal(a.members, b.members) || !slices.Equal(a.owners, b.owners) {
 		return false
 	}
-	a.keys, b.keys, a.members, b.members, a.dead, b.dead = nil, nil, nil, nil, false, false
+	a.keys, b.keys, a.members, b.members, a.owners, b.owners, a.dead, b.dead = nil, nil, nil, nil, nil, nil, false, false
 	return reflect.DeepEqual(a, b)
 }

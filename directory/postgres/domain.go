@@ -25,7 +25,7 @@ func (s *Store) AddDomain(ctx context.Context, as directory.Principal, name stri
 	if err != nil {
 		return d, err
 	}
-	err = s.write(ctx, func(ctx context.Context, w *writing) error {
+	err = s.write(ctx, actor{as: as, op: "add domain"}, func(ctx context.Context, w *writing) error {
 		o := &object{
 			id: w.newObject(), guid: newGUID(), parent: rootID, class: classDomain, naming: "dc", rdn: name, exact: true,
 			attrs: attributes{"dc": {strings.SplitN(name, ".", 2)[0]}},
@@ -53,7 +53,7 @@ func (s *Store) RemoveDomain(ctx context.Context, as directory.Principal, name s
 	if name, err = directory.FoldDomain(name); err != nil {
 		return err
 	}
-	return s.write(ctx, func(ctx context.Context, w *writing) error {
+	return s.write(ctx, actor{as: as, op: "remove domain"}, func(ctx context.Context, w *writing) error {
 		return w.removeDomain(ctx, name)
 	})
 }

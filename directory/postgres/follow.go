@@ -50,6 +50,9 @@ func (s *Store) fill(ctx context.Context) error {
 			ids = append(ids, id)
 		}
 		slices.Sort(ids)
+		if err := s.fillIndex(ctx, tx, usn); err != nil {
+			return err
+		}
 		s.view.reset(usn, ids, all)
 		s.feed.reset(usn)
 		return nil
@@ -71,14 +74,19 @@ func (s *Store) load(ctx context.Context, tx *pgdb.Tx, ids []directory.ObjectID)
 	b.Queue(`
 		SELECT o.id, coalesce(o.parent, 0), o.usn_changed, CASE WHEN o.home_mdb = '' THEN 0 ELSE o.mailbox END, o.quota, o.roles, o.kind, o.hidden,
 			o.class, o.rdn, o.address, o.name, o.home_mdb, o.terms, coalesce(a.epoch, 0), coalesce(a.enabled, false),
-			coalesce(extract(epoch FROM a.expires)::bigint, 0)
+			coalesce(extract(epoch FROM a.expires)::bigint, 0), o.attributes -> 'accessControlEntry',
+			coalesce(o.attributes -> 'adminCount' ->> 0, ''), coalesce(o.attributes -> 'hideDLMembership' ->> 0, '')
 		FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id WHERE o.deleted IS NULL`+clause, args...).Query(func(rows pgx.Rows) error {
 		var e entry
+		var acl []string
+		var admin, hide string
 		_, err := pgx.ForEachRow(rows, []any{
 			&e.id, &e.parent, &e.usn, &e.mailbox, &e.quota, &e.roles, &e.kind, &e.hidden,
-			&e.class, &e.rdn, &e.address, &e.name, &e.homeMDB, &e.terms, &e.epoch, &e.enabled, &e.expires,
+			&e.class, &e.rdn, &e.address, &e.name, &e.homeMDB, &e.terms, &e.epoch, &e.enabled, &e.expires, &acl, &admin, &hide,
 		}, func() error {
 			one := e
+			one.acl = parseACL(acl)
+			one.protected, one.hideMembers = admin == "1" || one.roles != 0, hide == "TRUE"
 			one.family = familyOf(s.Schema(), one.class)
 			one.order = orderKey(one.name)
 			found[one.id] = &one
@@ -102,11 +110,16 @@ func (s *Store) load(ctx context.Context, tx *pgdb.Tx, ids []directory.ObjectID)
 		return err
 	})
 	clause, args = where("source")
-	b.Queue(`SELECT source, target FROM directory.link WHERE attribute = 2`+clause+` ORDER BY attribute, source, target`, args...).Query(func(rows pgx.Rows) error {
+	b.Queue(`SELECT attribute, source, target FROM directory.link WHERE attribute IN (2, 44, 72)`+clause+` ORDER BY attribute, source, target`, args...).Query(func(rows pgx.Rows) error {
+		var attribute int32
 		var source, target directory.ObjectID
-		_, err := pgx.ForEachRow(rows, []any{&source, &target}, func() error {
-			if o := found[source]; o != nil {
+		_, err := pgx.ForEachRow(rows, []any{&attribute, &source, &target}, func() error {
+			switch o := found[source]; {
+			case o == nil:
+			case attribute == linkMember:
 				o.members = append(o.members, target)
+			default:
+				o.owners = append(o.owners, target)
 			}
 			return nil
 		})
@@ -171,8 +184,9 @@ func (s *Store) readChanges(ctx context.Context) (changes []directory.Change, us
 				return err
 			}
 		}
+		s.noteMoves(usn, ids, fresh)
 		s.view.apply(usn, ids, fresh)
-		return nil
+		return s.applyIndex(ctx, tx, usn, ids)
 	})
 	return changes, usn, more, err
 }

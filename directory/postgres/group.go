@@ -32,7 +32,7 @@ func (s *Store) AddGroup(ctx context.Context, as directory.Principal, address, n
 	if name == "" {
 		name = local
 	}
-	err = s.write(ctx, func(ctx context.Context, w *writing) error {
+	err = s.write(ctx, actor{as: as, op: "add group"}, func(ctx context.Context, w *writing) error {
 		o := &object{id: w.newObject(), guid: newGUID(), class: classGroup, naming: "cn", rdn: name, attrs: attributes{}}
 		var sid []byte
 		if o.parent, sid, err = w.place(ctx, address, ""); err != nil {
@@ -72,7 +72,7 @@ func (s *Store) RemoveGroup(ctx context.Context, as directory.Principal, id dire
 	if err := s.may(ctx, as, change); err != nil {
 		return err
 	}
-	return s.write(ctx, func(ctx context.Context, w *writing) error {
+	return s.write(ctx, actor{as: as, op: "remove group"}, func(ctx context.Context, w *writing) error {
 		o, err := w.readGroup(ctx, id)
 		if err != nil {
 			return err
@@ -182,7 +182,7 @@ func (s *Store) SetMembers(ctx context.Context, as directory.Principal, id direc
 	if len(add)+len(remove) > maxMembers {
 		return fault.New(fault.Limit, "at most %d members at a time", maxMembers)
 	}
-	return s.write(ctx, func(ctx context.Context, w *writing) error {
+	return s.write(ctx, actor{as: as, op: "set members"}, func(ctx context.Context, w *writing) error {
 		o, err := w.readGroup(ctx, id)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -78,14 +79,19 @@ type object struct {
 	created time.Time
 	account *account // nil for what nobody signs in as
 	keys    []nameKey
-	stored  stored // what the tables have beside the object's row
+	stored  stored // what the tables have
 
-	exact bool // its name is to be as given: a taken one is refused
+	exact bool    // its name is to be as given: a taken one is refused
+	also  changed // what the audit log tells besides attributes
 }
 
 // stored is what save compares with.
 type stored struct {
-	home directory.ObjectID
+	home    directory.ObjectID
+	attrs   attributes
+	rdn     string
+	parent  directory.ObjectID
+	enabled bool
 }
 
 // account is the state of an account but for its secrets.
@@ -155,6 +161,9 @@ func (o *object) derive(sch *schema.Schema) (d derived, err error) {
 			d.address = address
 		}
 	}
+	if d.name == "" && d.address != "" {
+		d.name = o.rdn
+	}
 	if f == group && d.address != "" {
 		d.kind = directory.KindGroup // one without an address is none of mail's
 	}
@@ -212,12 +221,13 @@ func cleanText(field, s string) (string, error) {
 	return s, nil
 }
 
-const objectSQL = `
+const objectSQL = objectColumns + `WHERE o.deleted IS NULL AND `
+
+const objectColumns = `
 	SELECT o.id, o.guid::text, coalesce(o.parent, 0), o.class, o.extra, split_part(o.rdn_key, '=', 1), o.rdn, o.attributes, o.sid,
 		o.mailbox, coalesce(h.target, 0), o.home_mdb, o.usn_changed, o.created, coalesce(a.epoch, 0), coalesce(a.enabled, false)
 	FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id
-	LEFT JOIN directory.link h ON h.attribute = 32 AND h.source = o.id
-	WHERE o.deleted IS NULL AND `
+	LEFT JOIN directory.link h ON h.attribute = 32 AND h.source = o.id `
 
 func scanObject(r pgx.CollectableRow) (*object, error) {
 	var (
@@ -230,7 +240,6 @@ func scanObject(r pgx.CollectableRow) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.stored.home = o.home
 	if a.epoch != 0 {
 		o.account = &a
 	}
@@ -240,6 +249,7 @@ func scanObject(r pgx.CollectableRow) (*object, error) {
 	if o.attrs == nil {
 		o.attrs = attributes{}
 	}
+	o.keep()
 	return &o, nil
 }
 
@@ -326,11 +336,52 @@ func (w *writing) save(ctx context.Context, o *object, isNew bool, more ...func(
 		}
 	}
 	w.logChange(b, o, d.kind)
+	w.audit(b, o.id, o.label(), o.changes())
 	for _, add := range more {
 		add(b)
 	}
-	o.keys, o.stored.home = d.keys, o.home
+	o.keys = d.keys
+	o.keep()
 	return w.Batch(ctx, b)
+}
+
+// keep remembers o as the tables have it. Values of attributes are replaced,
+// never changed, so a copy of the map will do.
+func (o *object) keep() {
+	o.stored = stored{home: o.home, attrs: maps.Clone(o.attrs), rdn: o.rdn, parent: o.parent}
+	if o.account != nil {
+		o.stored.enabled = o.account.enabled
+	}
+	o.also = nil
+}
+
+// changes are what is different from the tables, for the audit log.
+func (o *object) changes() changed {
+	c := changed{}
+	c.diff(o.stored.attrs, o.attrs)
+	if o.stored.home != o.home {
+		c.add("homeMDB", nil, []string{o.homeMDB})
+	}
+	if o.stored.parent != o.parent {
+		c.add("parent", idText(o.stored.parent), idText(o.parent))
+	}
+	maps.Copy(c, o.also)
+	return c
+}
+
+func idText(id directory.ObjectID) []string {
+	if id == 0 {
+		return nil
+	}
+	return []string{"#" + strconv.FormatInt(int64(id), 10)}
+}
+
+// label names o in the audit log when the caller did not.
+func (o *object) label() string {
+	if a := o.attrs.get("mail"); a != "" {
+		return a
+	}
+	return o.naming + "=" + o.rdn
 }
 
 func (o *object) extraClasses() []string { return append([]string{}, o.extra...) } // never NULL
@@ -371,17 +422,45 @@ func (w *writing) checkNames(ctx context.Context, o *object, keys []nameKey) err
 		return nil
 	}
 	var taken string
+	var kind int16
 	err := w.QueryRow(ctx, `
-		SELECT n.key FROM unnest($1::smallint[], $2::text[]) AS want (kind, key)
+		SELECT n.key, n.kind FROM unnest($1::smallint[], $2::text[]) AS want (kind, key)
 		JOIN directory.name n ON n.kind = want.kind AND n.key = want.key
-		WHERE n.object <> $3 ORDER BY n.key LIMIT 1`, kinds, texts, o.id).Scan(&taken)
+		WHERE n.object <> $3 ORDER BY n.key LIMIT 1`, kinds, texts, o.id).Scan(&taken, &kind)
 	switch {
 	case err == nil:
-		return fault.New(fault.Exists, "%s is taken", taken)
+		return errTaken(nameKey{nameKind(kind), taken})
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil
 	}
 	return err
+}
+
+// errTaken refuses a name that somebody has. AD answers entryAlreadyExists for
+// account names, constraintViolation for the others.
+func errTaken(k nameKey) error {
+	code := tree.ResultConstraintViolation
+	if k.kind == nameAccount || k.kind == nameDomain {
+		code = tree.ResultEntryAlreadyExists
+	}
+	return &taken{fault.New(fault.Exists, "%s is taken", k.key), code}
+}
+
+// taken is a fault of Exists with the code that LDAP has for it.
+type taken struct {
+	error
+	code tree.Code
+}
+
+func (t *taken) Unwrap() error { return t.error }
+
+// As lets errors.As find the refusal in it.
+func (t *taken) As(target any) bool {
+	r, ok := target.(**tree.Refusal)
+	if ok {
+		*r = tree.Refuse(t.code, "%s", say(t.error))
+	}
+	return ok
 }
 
 // freeRDN makes o's name different when another object of the same container

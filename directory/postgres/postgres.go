@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"waypost/directory"
+	"waypost/directory/index"
 	"waypost/directory/schema"
 	"waypost/internal/fault"
 	"waypost/internal/pgdb"
@@ -65,6 +66,9 @@ type Store struct {
 	wake   chan struct{} // somebody else committed
 
 	schema atomic.Pointer[schema.Schema]
+	index  atomic.Pointer[index.Index]
+	sights sights
+	moves  moves
 	writes writeQueue
 	sync   chan struct{} // capacity 1: who holds it reads the change log
 	view   view
@@ -85,7 +89,7 @@ func Open(ctx context.Context, db *pgdb.DB, o Options) (_ *Store, err error) {
 		db: db, hash: o.Hash, log: o.Log, notify: db.Notifier(channel),
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
 	}
-	s.schema.Store(schema.Base())
+	s.schema.Store(productSchema())
 	if err := s.fill(ctx); err != nil {
 		return nil, err
 	}

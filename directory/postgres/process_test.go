@@ -208,6 +208,7 @@ func TestDatabasePutBack(t *testing.T) {
 	for _, sql := range []string{
 		`DELETE FROM directory.object WHERE id <> 1`,
 		`DELETE FROM directory.change`,
+		`UPDATE directory.object SET usn_changed = 1`,
 		`UPDATE directory.forest SET usn = usn - 1`,
 	} {
 		if _, err := db.Exec(ctx, sql); err != nil {

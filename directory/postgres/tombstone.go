@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"waypost/directory/schema"
 	"waypost/directory/tree"
 )
 
@@ -32,17 +33,17 @@ func timeOfFile(n int64) time.Time { return time.UnixMicro((n - fileTimeEpoch) /
 // names are free, its links gone, its account cannot sign in any more. What it
 // was linked from changes too.
 func (w *writing) bury(ctx context.Context, o *object) error {
-	refs, err := w.references(ctx, "lastKnownParent")
+	last, err := w.reference(ctx, "lastKnownParent")
 	if err != nil {
 		return err
 	}
 	kept := attributes{"isDeleted": {"TRUE"}, "msDS-LastKnownRDN": {o.rdn}}
+	name := o.rdn + "\nDEL:" + o.guid
 	for name, values := range o.attrs {
-		if a, ok := w.schema.Attribute(name); ok && a.OnTombstone() && !keptElsewhere[name] {
+		if a, ok := w.schema.Attribute(name); ok && a.OnTombstone() {
 			kept[name] = values
 		}
 	}
-	name := o.rdn + "\nDEL:" + o.guid
 	kept[o.naming] = []string{name}
 	raw, err := json.Marshal(kept)
 	if err != nil {
@@ -54,7 +55,7 @@ func (w *writing) bury(ctx context.Context, o *object) error {
 	b.Queue(`DELETE FROM directory.link WHERE source = $1 OR target = $1`, o.id)
 	b.Queue(`DELETE FROM directory.cold WHERE object = $1`, o.id)
 	b.Queue(`DELETE FROM directory.account WHERE object = $1`, o.id)
-	b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) VALUES ($1, $2, $3, $4)`, refs["lastKnownParent"], o.id, o.parent, w.usn)
+	b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) VALUES ($1, $2, $3, $4)`, last, o.id, o.parent, w.usn)
 	// The container of the nearest domain or the configuration above.
 	b.Queue(`
 		WITH RECURSIVE up (id, parent, depth) AS (
@@ -69,38 +70,33 @@ func (w *writing) bury(ctx context.Context, o *object) error {
 		ON CONFLICT (object) DO UPDATE SET usn = $2, gone = true, enabled = false, epoch = directory.change.epoch + 1, at = now()`,
 		o.id, w.usn)
 	o.usn = w.usn
+	c := changed{}
+	c.diff(o.attrs, nil)
+	w.audit(b, o.id, o.label(), c)
 	return w.Batch(ctx, b)
 }
 
-// keptElsewhere are attributes that the schema keeps on tombstones and that are
-// no attributes of the row, or would claim something that is over.
-var keptElsewhere = map[string]bool{"proxyAddresses": true, "mail": true, "userPrincipalName": true}
+// linkNumber is the number that links of an attribute are stored under.
+func (w *writing) linkNumber(ctx context.Context, a *schema.Attribute) (int32, error) {
+	if a.LinkID != 0 {
+		return int32(a.LinkID), nil //nolint:gosec // a link id has 31 bits
+	}
+	return w.reference(ctx, a.Name)
+}
 
-// references gives the link numbers of attributes that have none of AD, making
-// those that are new.
-func (w *writing) references(ctx context.Context, names ...string) (map[string]int32, error) {
-	var missing []string
-	for _, n := range names {
-		if w.refs[n] == 0 {
-			missing = append(missing, n)
-		}
+// reference gives the link number of an attribute that has none of AD; one that
+// is new is made.
+func (w *writing) reference(ctx context.Context, name string) (id int32, err error) {
+	if id = w.refs[name]; id != 0 {
+		return id, nil
 	}
-	if len(missing) == 0 {
-		return w.refs, nil
-	}
-	rows, err := w.Query(ctx, `
+	err = w.QueryRow(ctx, `
 		WITH made AS (
-			INSERT INTO directory.reference (id, attribute)
-			SELECT (SELECT coalesce(max(id), 100000) FROM directory.reference) + row_number() OVER (ORDER BY n), n
-			FROM unnest($1::text[]) n WHERE n NOT IN (SELECT attribute FROM directory.reference) RETURNING id, attribute)
-		SELECT id, attribute FROM made UNION ALL SELECT id, attribute FROM directory.reference WHERE attribute = ANY ($1)`, missing)
-	if err != nil {
-		return nil, err
-	}
-	var id int32
-	var name string
-	_, err = pgx.ForEachRow(rows, []any{&id, &name}, func() error { w.refs[name] = id; return nil })
-	return w.refs, err
+			INSERT INTO directory.reference (id, attribute) SELECT coalesce(max(id), 100000) + 1, $1 FROM directory.reference
+			HAVING NOT EXISTS (SELECT FROM directory.reference WHERE attribute = $1) RETURNING id)
+		SELECT id FROM made UNION ALL SELECT id FROM directory.reference WHERE attribute = $1`, name).Scan(&id)
+	w.refs[name] = id
+	return id, err
 }
 
 var errNoTombstone = tree.Refuse(tree.ResultNoSuchObject, "no such removed object")

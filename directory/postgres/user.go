@@ -239,7 +239,7 @@ func (s *Store) AddUser(ctx context.Context, as directory.Principal, n directory
 	if err != nil {
 		return u, err
 	}
-	err = s.write(ctx, func(ctx context.Context, w *writing) error {
+	err = s.write(ctx, actor{as: as, op: "add user"}, func(ctx context.Context, w *writing) error {
 		u, err = w.addUser(ctx, n.User, hash)
 		return err
 	})
@@ -350,7 +350,7 @@ func (s *Store) UpdateUser(ctx context.Context, as directory.Principal, id direc
 	if err := s.may(ctx, as, change); err != nil {
 		return u, err
 	}
-	err = s.write(ctx, func(ctx context.Context, w *writing) error {
+	err = s.write(ctx, actor{as: as, op: "change user"}, func(ctx context.Context, w *writing) error {
 		u, err = w.updateUser(ctx, id, fn)
 		return err
 	})
@@ -488,7 +488,7 @@ func (s *Store) RenameUser(ctx context.Context, as directory.Principal, id direc
 	if address, err = directory.CleanAddress(address); err != nil {
 		return u, err
 	}
-	err = s.write(ctx, func(ctx context.Context, w *writing) error {
+	err = s.write(ctx, actor{as: as, op: "rename user"}, func(ctx context.Context, w *writing) error {
 		u, err = w.updateUser(ctx, id, func(u *directory.User) error {
 			// Who signed in with the address signs in with the new one; the old
 			// one still works as one of the addresses.
@@ -535,7 +535,7 @@ func (s *Store) SetPassword(ctx context.Context, as directory.Principal, id dire
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(ctx context.Context, w *writing) error {
+	return s.write(ctx, actor{as: as, op: "set password"}, func(ctx context.Context, w *writing) error {
 		o, err := w.readUser(ctx, id)
 		if err != nil {
 			return err
@@ -543,12 +543,7 @@ func (s *Store) SetPassword(ctx context.Context, as directory.Principal, id dire
 		if o.account == nil {
 			return fault.New(fault.Invalid, "nobody signs in to a room")
 		}
-		err = w.QueryRow(ctx, `
-			UPDATE directory.account SET hash = $2, epoch = epoch + 1, set_at = now(),
-				must_change = false,
-				former = CASE WHEN hash = '' THEN former ELSE (ARRAY[hash] || former)[1:2] END
-			WHERE object = $1 RETURNING epoch`, id, hash).Scan(&o.account.epoch)
-		if err != nil {
+		if err := w.setHash(ctx, o, hash); err != nil {
 			return err
 		}
 		o.attrs.set("pwdLastSet", fileTime(time.Now()))
@@ -563,7 +558,7 @@ func (s *Store) RemoveUser(ctx context.Context, as directory.Principal, id direc
 	if err := s.may(ctx, as, change); err != nil {
 		return err
 	}
-	return s.write(ctx, func(ctx context.Context, w *writing) error {
+	return s.write(ctx, actor{as: as, op: "remove user"}, func(ctx context.Context, w *writing) error {
 		o, err := w.readUser(ctx, id)
 		if fault.Of(err) == fault.NotFound {
 			return fault.New(fault.NotFound, "no such user")

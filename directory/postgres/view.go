@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"waypost/directory"
+	"waypost/directory/access"
 )
 
 // nameKind is the kind of a name key (directory.name.kind).
@@ -28,27 +29,31 @@ type nameKey struct {
 // replaced, so that it may be used after the lock is released; dead alone is
 // set under the lock, and read under it.
 type entry struct {
-	id, parent directory.ObjectID
-	usn        directory.USN
-	mailbox    directory.MailboxID
-	quota      int64
-	epoch      directory.Epoch // 0: no account
-	roles      directory.Role
-	kind       directory.Kind
-	enabled    bool
-	hidden     bool
-	dead       bool
-	family     family
-	class      string
-	rdn        string
-	expires    int64 // Unix seconds at which the account ends; 0: never
-	address    string
-	name       string
-	homeMDB    string
-	terms      string // folded words, each once, separated by blanks
-	order      string // folded name, what the address list is sorted by
-	keys       []nameKey
-	members    []directory.ObjectID // of a group, ascending
+	id, parent  directory.ObjectID
+	usn         directory.USN
+	mailbox     directory.MailboxID
+	quota       int64
+	epoch       directory.Epoch // 0: no account
+	roles       directory.Role
+	kind        directory.Kind
+	enabled     bool
+	hidden      bool
+	dead        bool
+	family      family
+	class       string
+	rdn         string
+	acl         []access.Entry // of its own
+	owners      []directory.ObjectID
+	protected   bool // see object.protected
+	hideMembers bool
+	expires     int64 // Unix seconds at which the account ends; 0: never
+	address     string
+	name        string
+	homeMDB     string
+	terms       string // folded words, each once, separated by blanks
+	order       string // folded name, what the address list is sorted by
+	keys        []nameKey
+	members     []directory.ObjectID // of a group, ascending
 }
 
 func (e *entry) listed() bool { return e.kind != 0 && !e.hidden && e.address != "" }

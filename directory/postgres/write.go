@@ -29,12 +29,21 @@ const (
 // row. All that it saves carries the one USN.
 type writing struct {
 	*pgdb.Tx
+	store    *Store
+	by       actor
 	usn      directory.USN
 	counters *counters
 	schema   *schema.Schema
 	domains  map[string]domainRef          // found so far
 	homes    map[string]directory.ObjectID // mailbox databases found so far
 	refs     map[string]int32              // link numbers found so far, see references
+}
+
+func (s *Store) newWriting(tx *pgdb.Tx, by actor, usn directory.USN, c *counters) *writing {
+	return &writing{
+		Tx: tx, store: s, by: by, usn: usn, counters: c, schema: s.Schema(),
+		domains: map[string]domainRef{}, homes: map[string]directory.ObjectID{}, refs: map[string]int32{},
+	}
 }
 
 // counters is the row of directory.forest while it is held.
@@ -58,6 +67,7 @@ func (w *writing) newMailbox() directory.MailboxID {
 // results anew each time.
 type job struct {
 	ctx  context.Context
+	by   actor
 	fn   func(context.Context, *writing) error
 	err  error
 	done chan struct{} // closed when err is final
@@ -87,8 +97,8 @@ type writeQueue struct {
 //
 // There is no writer goroutine: whoever comes first leads, and hands over to
 // the next who waits when its own job is done.
-func (s *Store) write(ctx context.Context, fn func(context.Context, *writing) error) error {
-	j := &job{ctx: ctx, fn: fn, done: make(chan struct{}), lead: make(chan struct{}, 1)}
+func (s *Store) write(ctx context.Context, by actor, fn func(context.Context, *writing) error) error {
+	j := &job{ctx: ctx, by: by, fn: fn, done: make(chan struct{}), lead: make(chan struct{}, 1)}
 	q := &s.writes
 	q.mu.Lock()
 	if len(q.waiting) >= queued {
@@ -143,7 +153,7 @@ func (s *Store) commit(batch []*job) {
 				continue
 			}
 			c.usn++
-			w := &writing{Tx: tx, usn: c.usn, counters: &c, schema: s.Schema(), domains: map[string]domainRef{}, homes: map[string]directory.ObjectID{}, refs: map[string]int32{}}
+			w := s.newWriting(tx, j.by, c.usn, &c)
 			run := func(ctx context.Context) error { return j.run(ctx, w) }
 			if len(batch) > 1 {
 				j.err = tx.Savepoint(ctx, run)

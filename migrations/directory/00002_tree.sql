@@ -11,6 +11,10 @@ ALTER TABLE directory.object
     ADD COLUMN extra   text[]      COLLATE "C" NOT NULL DEFAULT '{}',
     ADD COLUMN sid     bytea       NOT NULL DEFAULT '',
     ADD COLUMN deleted timestamptz;
+CREATE INDEX object_by_sid ON directory.object (sid) WHERE sid <> '';
+-- The few accounts whose primary group is not that of everybody.
+CREATE INDEX object_by_primary ON directory.object ((attributes -> 'primaryGroupID' ->> 0))
+    WHERE attributes -> 'primaryGroupID' ->> 0 NOT IN ('513', '515');
 CREATE INDEX object_deleted ON directory.object (deleted) WHERE deleted IS NOT NULL;
 
 -- Attributes of which a value is larger than 2 KiB (photos, certificates), all
@@ -59,14 +63,19 @@ CREATE TABLE directory.audit (
 CREATE INDEX audit_by_object ON directory.audit (object, id);
 CREATE INDEX audit_by_time ON directory.audit (at);
 
--- sid_below gives the SID of the account rid of a domain (MS-DTYP 2.4.2: the
--- last part is little-endian).
+-- le32 writes the last part of a SID, which is little-endian (MS-DTYP 2.4.2);
+-- sid_below gives the SID of the account rid of a domain.
+-- +goose StatementBegin
+CREATE FUNCTION directory.le32(n bigint) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT set_byte(set_byte(set_byte(set_byte('\x00000000'::bytea,
+        0, (n & 255)::int), 1, (n >> 8 & 255)::int), 2, (n >> 16 & 255)::int), 3, (n >> 24 & 255)::int)
+$$;
+-- +goose StatementEnd
 -- +goose StatementBegin
 CREATE FUNCTION directory.sid_below(domain bytea, rid bigint) RETURNS bytea
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT set_byte(domain, 1, get_byte(domain, 1) + 1)
-        || set_byte(set_byte(set_byte(set_byte('\x00000000'::bytea,
-            0, (rid & 255)::int), 1, (rid >> 8 & 255)::int), 2, (rid >> 16 & 255)::int), 3, (rid >> 24 & 255)::int)
+    SELECT set_byte(domain, 1, get_byte(domain, 1) + 1) || directory.le32(rid)
 $$;
 -- +goose StatementEnd
 
@@ -160,6 +169,23 @@ BEGIN
             INSERT INTO directory.name (kind, key, object) VALUES (3, lower(text_), last_id);
         END IF;
     END LOOP;
+
+    -- Who may do what: administrators of the domain in it, those of the forest
+    -- in all of it (directory/access).
+    UPDATE directory.object o SET attributes = o.attributes || jsonb_build_object('accessControlEntry', jsonb_build_array('allow #' || g.id || ' full on all'))
+    FROM directory.object u JOIN directory.object g ON g.parent = u.id AND g.rdn_key = 'cn=domain admins'
+    WHERE o.id = domain AND u.parent = domain AND u.rdn_key = 'cn=users' AND NOT o.attributes ? 'accessControlEntry';
+    IF root THEN
+        UPDATE directory.object o SET attributes = o.attributes || jsonb_build_object('accessControlEntry',
+            coalesce(o.attributes -> 'accessControlEntry', '[]') || jsonb_build_array('allow #' || g.id || ' full on all')), usn_changed = at_usn
+        FROM directory.object u JOIN directory.object g ON g.parent = u.id AND g.rdn_key = 'cn=enterprise admins'
+        WHERE o.id = 1 AND u.parent = domain AND u.rdn_key = 'cn=users';
+        UPDATE directory.object o SET attributes = o.attributes || jsonb_build_object('accessControlEntry', jsonb_build_array('allow #' || g.id || ' full on all'))
+        FROM directory.object u JOIN directory.object g ON g.parent = u.id AND g.rdn_key = 'cn=schema admins'
+        WHERE o.class = 'dMD' AND u.parent = domain AND u.rdn_key = 'cn=users';
+        INSERT INTO directory.change (object, usn, kind, guid) SELECT id, at_usn, 0, guid FROM directory.object WHERE id = 1
+        ON CONFLICT (object) DO UPDATE SET usn = at_usn, at = now();
+    END IF;
 
     -- Each domain is a partition of the forest.
     SELECT id INTO STRICT config FROM directory.object WHERE class = 'crossRefContainer' AND deleted IS NULL;

@@ -1,0 +1,682 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"waypost/directory"
+	"waypost/directory/access"
+	"waypost/directory/schema"
+	"waypost/directory/tree"
+	"waypost/internal/fault"
+)
+
+// maxMods bounds the parts of one modify, maxLinks the values of DN syntax that
+// one adds or removes.
+const (
+	maxMods  = 5000
+	maxLinks = 20000
+)
+
+// ModifyEntry implements tree.Tree.
+func (s *Store) ModifyEntry(ctx context.Context, as directory.Principal, dn tree.DN, mods []tree.Modification, o tree.Options) (done tree.Written, err error) {
+	defer fault.Wrap(&err, "modify %s", dn)
+	r, err := s.rightsOf(ctx, as)
+	if err != nil {
+		return done, err
+	}
+	parts, err := readMods(s.Schema(), mods)
+	if err != nil {
+		return done, err
+	}
+	if to, others, ok := undeletion(parts); ok {
+		return s.undelete(ctx, r, dn, to, others, o)
+	}
+	for _, p := range parts {
+		if undeletes[p.a.Name] {
+			return done, tree.Refuse(tree.ResultConstraintViolation, "%s is kept by the server", p.a.Name)
+		}
+	}
+	pw, err := s.readPassword(ctx, dn, parts)
+	if err != nil {
+		return done, err
+	}
+	err = s.write(ctx, actor{as: r.as, from: o.From, op: "modify", name: dn.String()}, func(ctx context.Context, w *writing) error {
+		done = tree.Written{}
+		m, err := w.begin(ctx, r, dn, o)
+		if err != nil {
+			return err
+		}
+		m.pw = pw
+		if err := m.run(ctx, parts); err != nil {
+			return err
+		}
+		done = tree.Written{ID: m.o.id, USN: w.usn, Pre: m.pre}
+		return nil
+	})
+	if err != nil {
+		return tree.Written{}, err
+	}
+	return done, s.postRead(ctx, r, &done, o)
+}
+
+// part is a modification as far as the schema goes.
+type part struct {
+	op     tree.ModOp
+	a      *schema.Attribute
+	values []string  // cleaned; of passwords raw
+	names  []tree.DN // of DN syntax
+}
+
+func readMods(sch *schema.Schema, mods []tree.Modification) ([]part, error) {
+	if len(mods) == 0 || len(mods) > maxMods {
+		return nil, tree.Refuse(tree.ResultUnwillingToPerform, "1 to %d changes at a time", maxMods)
+	}
+	parts := make([]part, 0, len(mods))
+	links := 0
+	for _, m := range mods {
+		p := part{op: m.Op, values: m.Values}
+		var err error
+		if a, ok := sch.Attribute(m.Name); ok && undeletes[a.Name] {
+			p.a = a
+		} else if p.a, err = writable(sch, m.Name); err != nil {
+			return nil, err
+		}
+		switch {
+		case p.a.Name == "nTSecurityDescriptor":
+			return nil, tree.Refuse(tree.ResultUnwillingToPerform, "rights are written as accessControlEntry")
+		case p.a.Defunct && m.Op != tree.ModDelete:
+			return nil, tree.Refuse(tree.ResultUndefinedType, "%s is not used any more", p.a.Name)
+		case m.Op == tree.ModAdd && len(m.Values) == 0:
+			return nil, tree.Refuse(tree.ResultInvalidSyntax, "%s: nothing to add", p.a.Name)
+		case m.Op == tree.ModIncrement && len(m.Values) != 1:
+			return nil, tree.Refuse(tree.ResultConstraintViolation, "%s: one number to add", p.a.Name)
+		case m.Op < tree.ModAdd || m.Op > tree.ModIncrement:
+			return nil, tree.Refuse(tree.ResultUnwillingToPerform, "no such change")
+		}
+		switch {
+		case p.a.Password(), undeletes[p.a.Name]:
+		case p.a.Syntax.DN():
+			if links += len(m.Values); links > maxLinks {
+				return nil, tree.Refuse(tree.ResultAdminLimit, "at most %d names at a time", maxLinks)
+			}
+			for _, v := range m.Values {
+				dn, err := linkName(p.a, v)
+				if err != nil {
+					return nil, err
+				}
+				p.names = append(p.names, dn)
+			}
+		case m.Op == tree.ModDelete:
+			// What is to go need not be what may be added today.
+			p.values = nil
+			for _, v := range m.Values {
+				if c, err := clean(p.a, v); err == nil {
+					v = c
+				}
+				p.values = append(p.values, v)
+			}
+		default:
+			if p.values, err = cleanAll(p.a, m.Values); err != nil {
+				return nil, err
+			}
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
+// modification is a modify under way.
+type modification struct {
+	w      *writing
+	r      *rights
+	o      *object
+	fam    family
+	spot   *spot
+	perms  *access.Permissions
+	shape  *schema.Shape
+	opts   tree.Options
+	pre    *tree.Entry
+	pw     *newPassword
+	before attributes          // stored, as it was
+	cold   map[string][]string // loaded cold attributes, raw; nil values: gone
+	dirty  map[string]bool     // cold attributes to write
+	linked map[int32]*linkSet  // by link number
+	extra  []func(*pgx.Batch)  // statements besides
+	epoch  bool                // what was granted before ends
+	wasOn  bool                // the account was enabled
+}
+
+// linkSet is what a modify does to one attribute of DN syntax.
+type linkSet struct {
+	a           *schema.Attribute
+	clear       bool
+	add, remove map[directory.ObjectID]bool
+}
+
+// begin finds and reads the object of a write, and asks what may be asked of it
+// before it changes.
+func (w *writing) begin(ctx context.Context, r *rights, dn tree.DN, o tree.Options) (*modification, error) {
+	spots, err := w.resolve(ctx, dn)
+	if err != nil {
+		return nil, err
+	}
+	s := &spots[0]
+	if !s.there() || s.id == rootID {
+		return nil, w.absent(r, s, dn)
+	}
+	obj, err := w.read(ctx, s.id)
+	if err != nil {
+		return nil, err
+	}
+	m := &modification{
+		w: w, r: r, o: obj, fam: familyOf(w.schema, obj.class), spot: s, opts: o, before: cloneAttributes(obj.attrs),
+		cold: map[string][]string{}, dirty: map[string]bool{}, linked: map[int32]*linkSet{},
+	}
+	m.wasOn = obj.account != nil && obj.account.enabled
+	if m.perms, err = r.of(ctx, w, obj, s.chain); err != nil {
+		return nil, err
+	}
+	if !m.perms.Visible() {
+		return nil, (&spot{}).missing(dn)
+	}
+	if m.shape, err = w.schema.Shape(append([]string{obj.class}, obj.extra...)); err != nil {
+		return nil, err
+	}
+	if o.Assert != nil || o.PreRead != nil {
+		e, err := w.entry(ctx, r, m.perms, obj)
+		if err != nil {
+			return nil, err
+		}
+		if o.Assert != nil && !tree.Match(o.Assert, w.schema, e) {
+			return nil, tree.Refuse(tree.ResultAssertionFailed, "the assertion does not hold")
+		}
+		if o.PreRead != nil {
+			m.pre = e.show(o.PreRead)
+		}
+	}
+	return m, nil
+}
+
+// absent is the refusal of a name that leads nowhere; what is above and may not
+// be seen is not told.
+func (w *writing) absent(r *rights, s *spot, dn tree.DN) error {
+	if s.id != 0 && s.left > 0 && r.at(s).Visible() && s.id != rootID {
+		return s.missing(dn)
+	}
+	return (&spot{}).missing(dn)
+}
+
+// run makes the changes and saves.
+func (m *modification) run(ctx context.Context, parts []part) error {
+	targets, err := m.targets(ctx, parts)
+	if err != nil {
+		return err
+	}
+	touched := map[string]bool{}
+	for i := range parts {
+		p := &parts[i]
+		if err := m.allowed(p); err != nil {
+			return err
+		}
+		touched[p.a.Name] = true
+		switch {
+		case p.a.Password():
+			// readPassword has read them.
+		case p.a.Syntax.DN():
+			err = m.link(ctx, p, targets[i])
+		case p.a.Name == "objectClass":
+			err = m.classes(p)
+		default:
+			err = m.values(ctx, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := m.follow(ctx, touched); err != nil {
+		return err
+	}
+	return m.save(ctx)
+}
+
+// allowed refuses a change of an attribute that is not the caller's to make.
+func (m *modification) allowed(p *part) error {
+	switch {
+	case p.a.Password() && m.pw != nil && m.pw.old != nil:
+		// Who knows the password may change it.
+	case p.a.Name == "waypostRoles" || p.a.Name == "adminCount":
+		if !m.r.all() {
+			return errForbidden
+		}
+	case !m.perms.Write(p.a):
+		return errForbidden
+	}
+	if !m.shape.Allows(p.a) && !p.a.Password() && p.op != tree.ModDelete && p.a.Name != "objectClass" && len(p.values)+len(p.names) > 0 {
+		// An auxiliary class may come with the same modify: asked again at the end.
+		return nil
+	}
+	return nil
+}
+
+// targets finds the objects that the parts of DN syntax name, in one question.
+func (m *modification) targets(ctx context.Context, parts []part) (map[int][]spot, error) {
+	var dns []tree.DN
+	for i := range parts {
+		dns = append(dns, parts[i].names...)
+	}
+	if len(dns) == 0 {
+		return nil, nil
+	}
+	spots, err := m.w.resolve(ctx, dns...)
+	if err != nil {
+		return nil, err
+	}
+	found := map[int][]spot{}
+	for i := range parts {
+		n := len(parts[i].names)
+		if n > 0 {
+			found[i], spots = spots[:n], spots[n:]
+		}
+	}
+	return found, nil
+}
+
+// current gives the values of an attribute that is no link, raw.
+func (m *modification) current(ctx context.Context, a *schema.Attribute) ([]string, error) {
+	if v, ok := m.cold[a.Name]; ok {
+		return v, nil
+	}
+	if v := m.o.attrs[a.Name]; len(v) > 0 {
+		return decodeAll(a, v), nil
+	}
+	rows, err := m.w.Query(ctx, `SELECT value FROM directory.cold WHERE object = $1 AND attribute = $2 ORDER BY place`, m.o.id, a.Name)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	values := make([]string, len(raw))
+	for i, v := range raw {
+		values[i] = string(v)
+	}
+	if len(values) > 0 {
+		m.cold[a.Name] = values
+	}
+	return values, err
+}
+
+// put replaces the values of an attribute, where they belong.
+func (m *modification) put(a *schema.Attribute, values []string) {
+	if _, was := m.cold[a.Name]; was || isCold(a, values) {
+		m.dirty[a.Name] = true
+		m.cold[a.Name] = nil
+	}
+	if isCold(a, values) {
+		m.cold[a.Name] = values
+		delete(m.o.attrs, a.Name)
+		return
+	}
+	m.o.attrs.set(a.Name)
+	if len(values) > 0 {
+		m.o.attrs[a.Name] = encodeAll(a, values)
+	}
+}
+
+// values makes one change of an attribute that is no link (RFC 4511 §4.6).
+func (m *modification) values(ctx context.Context, p *part) error {
+	have, err := m.current(ctx, p.a)
+	if err != nil {
+		return err
+	}
+	have = slices.Clone(have)
+	switch p.op {
+	case tree.ModAdd:
+		for _, v := range p.values {
+			if indexOf(p.a, have, v) >= 0 {
+				if m.opts.Permissive {
+					continue
+				}
+				return tree.Refuse(tree.ResultValueExists, "%s has that value", p.a.Name)
+			}
+			have = append(have, v)
+		}
+	case tree.ModDelete:
+		if len(p.values) == 0 {
+			if len(have) == 0 && !m.opts.Permissive {
+				return tree.Refuse(tree.ResultNoSuchAttribute, "no %s", p.a.Name)
+			}
+			have = nil
+		}
+		for _, v := range p.values {
+			i := indexOf(p.a, have, v)
+			if i < 0 {
+				if m.opts.Permissive {
+					continue
+				}
+				return tree.Refuse(tree.ResultNoSuchAttribute, "%s has no such value", p.a.Name)
+			}
+			have = slices.Delete(have, i, i+1)
+		}
+	case tree.ModReplace:
+		have = p.values
+	case tree.ModIncrement: // RFC 4525
+		if !p.a.Syntax.Numbers() {
+			return tree.Refuse(tree.ResultConstraintViolation, "%s is no number", p.a.Name)
+		}
+		if len(have) == 0 {
+			return tree.Refuse(tree.ResultNoSuchAttribute, "no %s", p.a.Name)
+		}
+		by, err := strconv.ParseInt(p.values[0], 10, 64)
+		if err != nil {
+			return tree.Refuse(tree.ResultInvalidSyntax, "not a number")
+		}
+		for i, v := range have {
+			n, err := strconv.ParseInt(v, 10, 64)
+			if err != nil || by > 0 && n > n+by || by < 0 && n < n+by {
+				return tree.Refuse(tree.ResultConstraintViolation, "%s passes its bounds", p.a.Name)
+			}
+			if have[i], err = clean(p.a, strconv.FormatInt(n+by, 10)); err != nil {
+				return err
+			}
+		}
+	}
+	if p.a.Single && len(have) > 1 {
+		return tree.Refuse(tree.ResultConstraintViolation, "%s has one value", p.a.Name)
+	}
+	if len(have) > maxValues {
+		return tree.Refuse(tree.ResultAdminLimit, "%s: at most %d values", p.a.Name, maxValues)
+	}
+	m.put(p.a, have)
+	return nil
+}
+
+// classes changes objectClass: auxiliary classes come and go, what the object
+// is stays (RFC 4512 §2.4.3).
+func (m *modification) classes(p *part) error {
+	now := m.shape.ObjectClass()
+	fold := func(n string) string {
+		if c, ok := m.w.schema.Class(n); ok {
+			return c.Name
+		}
+		return n
+	}
+	switch p.op {
+	case tree.ModAdd:
+		now = append(now, p.values...)
+	case tree.ModDelete:
+		if len(p.values) == 0 {
+			return tree.Refuse(tree.ResultObjectClassViolation, "no objectClass")
+		}
+		for _, v := range p.values {
+			now = slices.DeleteFunc(now, func(n string) bool { return fold(n) == fold(v) })
+		}
+	case tree.ModReplace:
+		now = p.values
+	default:
+		return tree.Refuse(tree.ResultConstraintViolation, "objectClass is no number")
+	}
+	if len(now) == 0 {
+		return tree.Refuse(tree.ResultObjectClassViolation, "no objectClass")
+	}
+	shape, err := m.w.schema.Shape(now)
+	if err != nil {
+		return tree.Refuse(tree.ResultObjectClassViolation, "%s", say(err))
+	}
+	if shape.Class.Name != m.o.class {
+		return tree.Refuse(tree.ResultObjectClassViolation, "a %s stays one", m.o.class)
+	}
+	m.shape, m.o.extra = shape, nil
+	for _, x := range shape.Extra {
+		m.o.extra = append(m.o.extra, x.Name)
+	}
+	slices.Sort(m.o.extra)
+	return nil
+}
+
+// save writes the object with everything that the changes need besides.
+func (m *modification) save(ctx context.Context) error {
+	o := m.o
+	if m.epoch && o.account != nil {
+		if err := m.w.newEpoch(ctx, o, o.account.enabled); err != nil {
+			return err
+		}
+	}
+	o.exact = true
+	if o.also == nil {
+		o.also = changed{}
+	}
+	for _, l := range m.linked {
+		before, after := []string{}, []string{}
+		for id := range l.remove {
+			before = append(before, idText(id)...)
+		}
+		for id := range l.add {
+			after = append(after, idText(id)...)
+		}
+		if l.clear {
+			before = append(before, "(all)")
+		}
+		o.also.add(l.a.Name, before, after)
+	}
+	for name := range m.dirty {
+		o.also.add(name, nil, []string{fmt.Sprintf("(%d large values)", len(m.cold[name]))})
+	}
+	return m.w.save(ctx, o, false, func(b *pgx.Batch) {
+		for name := range m.dirty {
+			b.Queue(`DELETE FROM directory.cold WHERE object = $1 AND attribute = $2`, o.id, name)
+			for i, v := range m.cold[name] {
+				b.Queue(`INSERT INTO directory.cold (object, attribute, place, value) VALUES ($1, $2, $3, $4)`, o.id, name, i, []byte(v))
+			}
+		}
+		for id, l := range m.linked {
+			if l.clear {
+				b.Queue(`DELETE FROM directory.link WHERE attribute = $1 AND source = $2`, id, o.id)
+			}
+			if len(l.remove) > 0 {
+				b.Queue(`DELETE FROM directory.link WHERE attribute = $1 AND source = $2 AND target = ANY ($3)`, id, o.id, keysOf(l.remove))
+			}
+			if len(l.add) > 0 {
+				b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) SELECT $1, $2, t, $4 FROM unnest($3::bigint[]) t`, id, o.id, keysOf(l.add), m.w.usn)
+			}
+		}
+		for _, add := range m.extra {
+			add(b)
+		}
+	})
+}
+
+// follow brings what depends on the attributes that were touched in line, and
+// asks the schema about the whole.
+func (m *modification) follow(ctx context.Context, touched map[string]bool) error {
+	o := m.o
+	if m.fam == group && touched["groupType"] && o.attrs.get("groupType") != m.before.get("groupType") {
+		if err := checkGroupType(o.attrs.get("groupType")); err != nil {
+			return err
+		}
+		if o.builtIn() {
+			return tree.Refuse(tree.ResultUnwillingToPerform, "a built-in group stays what it is")
+		}
+	}
+	if err := o.addressRules(m.before, touched); err != nil {
+		return err
+	}
+	if m.fam == person || m.fam == computer {
+		if err := m.account(ctx, touched); err != nil {
+			return err
+		}
+	}
+	if touched[access.AttributeName] {
+		if err := m.entries(); err != nil {
+			return err
+		}
+	}
+	if err := o.mailboxRules(func(d string) bool { return m.w.isOurs(ctx, d) }); err != nil {
+		return err
+	}
+	if o.home != 0 && o.mailbox == 0 {
+		o.mailbox = m.w.newMailbox()
+	}
+	if err := m.naming(); err != nil {
+		return err
+	}
+	if o.class == "attributeSchema" || o.class == "classSchema" {
+		if _, err := schemaFor(m.w.schema, o.class, o.attrs); err != nil {
+			return err
+		}
+	}
+	return m.conforms(ctx, touched)
+}
+
+// entries checks access-control entries against the schema.
+func (m *modification) entries() error {
+	list := m.o.attrs[access.AttributeName]
+	if len(list) > access.MaxEntries {
+		return tree.Refuse(tree.ResultAdminLimit, "at most %d access-control entries", access.MaxEntries)
+	}
+	for i, text := range list {
+		e, err := access.Parse(text)
+		if err == nil {
+			e, err = e.Check(m.w.schema)
+		}
+		if err != nil {
+			return tree.Refuse(tree.ResultConstraintViolation, "%s", say(err))
+		}
+		list[i] = e.String()
+	}
+	return nil
+}
+
+// naming: the value that names the object does not change with its attribute.
+func (m *modification) naming() error {
+	a, ok := m.w.schema.Attribute(m.o.naming)
+	if !ok || m.fam == domain {
+		if m.fam == domain && !slices.Equal(m.o.attrs["dc"], m.before["dc"]) {
+			return tree.Refuse(tree.ResultNotAllowedOnRDN, "a domain is not renamed")
+		}
+		return nil
+	}
+	if indexOf(a, decodeAll(a, m.o.attrs[a.Name]), m.o.rdn) < 0 {
+		return tree.Refuse(tree.ResultNotAllowedOnRDN, "%s names the object: rename it", a.Name)
+	}
+	return nil
+}
+
+// conforms asks the schema about what the object is now.
+func (m *modification) conforms(ctx context.Context, touched map[string]bool) error {
+	for name := range touched {
+		a, _ := m.w.schema.Attribute(name)
+		if a.Password() || a.Name == "objectClass" || m.shape.Allows(a) {
+			continue
+		}
+		if l := m.linked[m.number(ctx, a)]; len(m.o.attrs[name]) > 0 || len(m.cold[name]) > 0 || l != nil && len(l.add) > 0 {
+			return tree.Refuse(tree.ResultObjectClassViolation, "a %s has no %s", m.o.class, a.Name)
+		}
+	}
+	for _, a := range m.shape.Requires() {
+		if a.Automatic || givenAnyway[a.Name] || a.Name == "objectClass" || a.Syntax.DN() {
+			continue
+		}
+		gone := touched[a.Name] && len(m.o.attrs[a.Name]) == 0 && len(m.cold[a.Name]) == 0
+		if gone || touched["objectClass"] && len(m.o.attrs[a.Name]) == 0 {
+			if v, err := m.current(ctx, a); err != nil || len(v) > 0 {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			return tree.Refuse(tree.ResultObjectClassViolation, "a %s must have %s", m.o.class, a.Name)
+		}
+	}
+	return nil
+}
+
+func (m *modification) number(ctx context.Context, a *schema.Attribute) int32 {
+	if !a.Syntax.DN() {
+		return -1
+	}
+	id, err := m.w.linkNumber(ctx, a)
+	if err != nil {
+		return -1
+	}
+	return id
+}
+
+// account reads what the attributes say of the account now.
+func (m *modification) account(ctx context.Context, touched map[string]bool) error {
+	o := m.o
+	base := controlNormal
+	if m.fam == computer {
+		base = controlMachine
+	}
+	control := base
+	if n, err := strconv.Atoi(o.attrs.get("userAccountControl")); err == nil {
+		if control, err = cleanControl(n, base); err != nil {
+			return err
+		}
+	}
+	o.attrs.set("userAccountControl", strconv.Itoa(control))
+	if o.account != nil {
+		o.account.enabled = control&controlDisabled == 0
+	} else if m.fam == person && control&controlDisabled == 0 && touched["userAccountControl"] {
+		return tree.Refuse(tree.ResultUnwillingToPerform, "nobody signs in to a room")
+	}
+	if touched["accountExpires"] {
+		at, err := readExpires(o.attrs.get("accountExpires"))
+		if err != nil {
+			return err
+		}
+		if o.account != nil {
+			m.extra = append(m.extra, func(b *pgx.Batch) {
+				b.Queue(`UPDATE directory.account SET expires = $2 WHERE object = $1`, o.id, at)
+			})
+		}
+	}
+	if touched["pwdLastSet"] {
+		var must bool
+		switch o.attrs.get("pwdLastSet") {
+		case "0":
+			must = true
+		case "-1":
+			o.attrs.set("pwdLastSet", fileTime(time.Now()))
+		default:
+			return tree.Refuse(tree.ResultConstraintViolation, "pwdLastSet is 0 or -1")
+		}
+		m.extra = append(m.extra, func(b *pgx.Batch) {
+			b.Queue(`UPDATE directory.account SET must_change = $2 WHERE object = $1`, o.id, must)
+		})
+	}
+	if touched["lockoutTime"] {
+		if v := o.attrs.get("lockoutTime"); v != "" && v != "0" {
+			return tree.Refuse(tree.ResultConstraintViolation, "lockoutTime is 0")
+		}
+		delete(o.attrs, "lockoutTime")
+		m.extra = append(m.extra, func(b *pgx.Batch) {
+			b.Queue(`DELETE FROM directory.lockout WHERE kind = 'account' AND key = $1`, lockKey(o.id, ""))
+		})
+	}
+	if touched["primaryGroupID"] {
+		if err := m.primaryGroup(ctx); err != nil {
+			return err
+		}
+	}
+	if m.pw != nil {
+		if err := m.password(ctx); err != nil {
+			return err
+		}
+	}
+	// Losing a name, a role or the right to sign in ends what was granted.
+	o.settle(m.fam)
+	d, err := o.derive(m.w.schema)
+	if err != nil {
+		return tree.Refuse(tree.ResultConstraintViolation, "%s", say(err))
+	}
+	lost := slices.ContainsFunc(o.keys, func(k nameKey) bool { return k.kind <= nameAccount && !slices.Contains(d.keys, k) })
+	enabled := o.account != nil && o.account.enabled
+	m.epoch = lost || enabled != m.wasOn || touched["accountExpires"] || !slices.Equal(o.attrs["waypostRoles"], m.before["waypostRoles"])
+	return nil
+}
