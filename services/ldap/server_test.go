@@ -151,3 +151,5 @@ func clientCertificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	pool.AddCert(parsed)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
+
+func delRequest(name string) *goldap.DelRequest { return goldap.NewDelRequest(name, nil) }
