@@ -32,6 +32,7 @@ type Config struct {
 	Links     Links     `toml:"links" doc:"Where the separate programs find each other. waypost serve needs none of it."`
 	SMTP      SMTP      `toml:"smtp" doc:"Mail from and to the world."`
 	Auth      Auth      `toml:"auth" doc:"Signing in."`
+	LDAP      LDAP      `toml:"ldap" doc:"The directory for other programs, over LDAP."`
 	EAS       EAS       `toml:"eas" doc:"Phones (Exchange ActiveSync): the organisation's policy and the bounds of long polling."`
 	Quota     Quota     `toml:"quota" doc:"Sizes of mailboxes, unless one has its own. 0 means without limit."`
 	Retention Retention `toml:"retention" doc:"How long what was deleted is kept."`
@@ -50,10 +51,10 @@ type Listen struct {
 	IMAPS       Address `toml:"imaps" doc:"IMAP with TLS from the start (993)."`
 	POP3        Address `toml:"pop3" reserved:"yes" doc:"POP3 with STLS (110)."`
 	POP3S       Address `toml:"pop3s" reserved:"yes" doc:"POP3 with TLS from the start (995)."`
-	LDAP        Address `toml:"ldap" reserved:"yes" doc:"LDAP with StartTLS (389)."`
-	LDAPS       Address `toml:"ldaps" reserved:"yes" doc:"LDAP with TLS from the start (636)."`
-	GC          Address `toml:"gc" reserved:"yes" doc:"Global catalog (3268)."`
-	GCS         Address `toml:"gcs" reserved:"yes" doc:"Global catalog with TLS from the start (3269)."`
+	LDAP        Address `toml:"ldap" doc:"LDAP with StartTLS (389)."`
+	LDAPS       Address `toml:"ldaps" doc:"LDAP with TLS from the start (636)."`
+	GC          Address `toml:"gc" doc:"Global catalog (3268)."`
+	GCS         Address `toml:"gcs" doc:"Global catalog with TLS from the start (3269)."`
 	HTTP        Address `toml:"http" doc:"The same without TLS, for a reverse proxy on this machine; everybody else is sent to HTTPS (80)."`
 	HTTPS       Address `toml:"https" doc:"ActiveSync and Autodiscover (443)."`
 	Metrics     Address `toml:"metrics" doc:"/healthz, /readyz and /metrics. Keep it inside."`
@@ -128,6 +129,16 @@ type Auth struct {
 	PlaintextLoopback bool     `toml:"plaintext_loopback" doc:"Allow signing in to submission without TLS from this machine itself; IMAP always does."`
 }
 
+// LDAP sets the LDAP doors.
+type LDAP struct {
+	Host            string `toml:"host" doc:"The name that referrals and the rootDSE give. Empty: the first name of the certificate, or this machine's."`
+	Anonymous       bool   `toml:"anonymous" doc:"Let programs that have not signed in search; they see what access-control entries give to everyone."`
+	Plaintext       bool   `toml:"plaintext" doc:"Allow signing in without TLS from other machines. Passwords can then be read on the network."`
+	ActiveDirectory bool   `toml:"active_directory" doc:"Tell clients that this is an Active Directory; some then use more of it, and some try NTLM."`
+	MaxPage         int    `toml:"max_page" min:"10" max:"100000" doc:"Most entries of one answer; more come in pages."`
+	ClientCA        string `toml:"client_ca" doc:"PEM file of the authorities whose client certificates sign in (SASL EXTERNAL), by the mail address in them."`
+}
+
 // EAS is the policy for phones.
 type EAS struct {
 	PINRequired          bool     `toml:"pin_required" doc:"A phone must have a PIN or password."`
@@ -185,6 +196,7 @@ func Default() *Config {
 		Listen: Listen{
 			SMTP: "127.0.0.1:2525", Submission: "127.0.0.1:2587", Submissions: "127.0.0.1:2465", LMTP: "127.0.0.1:2424",
 			IMAP: "127.0.0.1:2143", IMAPS: "127.0.0.1:2993",
+			LDAP: "127.0.0.1:2389", LDAPS: "127.0.0.1:2636", GC: "127.0.0.1:2268", GCS: "127.0.0.1:2269",
 			HTTP: "127.0.0.1:2080", HTTPS: "127.0.0.1:2443", Metrics: "127.0.0.1:2081",
 			Directory: "127.0.0.1:2082", Relay: "127.0.0.1:2526",
 		},
@@ -195,6 +207,7 @@ func Default() *Config {
 			MaxMessageSize: 50 << 20, MaxRecipients: 1000, OutboundPort: 25,
 		},
 		Auth: Auth{MinPassword: 8, ProofLife: 90 * minute, PlaintextLoopback: true},
+		LDAP: LDAP{MaxPage: 1000},
 		EAS: EAS{
 			PINRequired: true, PINMinLength: 4, PINMaxFailed: 8, LockAfter: 15 * minute,
 			HeartbeatMin: minute, HeartbeatMax: 59 * minute,

@@ -16,6 +16,7 @@ import (
 	"waypost/directory"
 	"waypost/directory/authn"
 	dirpg "waypost/directory/postgres"
+	"waypost/directory/tree"
 	"waypost/internal/config"
 	"waypost/internal/fault"
 	"waypost/internal/pgdb"
@@ -34,6 +35,7 @@ type Program struct {
 	Health *serve.Health
 
 	dir     directory.Directory // near or far
+	tree    tree.Tree           // nil when the directory is far
 	gate    *authn.Gate
 	mail    *storepg.Store
 	certs   *tlsconf.Certificate
@@ -151,6 +153,7 @@ func (p *Program) OpenDirectory(ctx context.Context) error {
 		return err
 	}
 	p.part("directory", objects.Run)
+	p.tree = objects.Tree()
 	p.dir = authn.Near(objects, authn.New(objects, hasher, authn.Options{Log: p.Log}))
 	return nil
 }

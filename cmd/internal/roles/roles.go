@@ -29,7 +29,7 @@ func (p *Program) Everything(ctx context.Context) error {
 	if err := p.LMTP(ctx, near); err != nil {
 		return err
 	}
-	for _, open := range []func(context.Context) error{p.Transport, p.Mailboxes, p.Frontend} {
+	for _, open := range []func(context.Context) error{p.Transport, p.Mailboxes, p.Frontend, p.LDAP} {
 		if err := open(ctx); err != nil {
 			return err
 		}
@@ -37,9 +37,14 @@ func (p *Program) Everything(ctx context.Context) error {
 	return nil
 }
 
-// DirectoryServer is waypost-directory: it alone has the directory's database.
+// DirectoryServer is waypost-directory: it alone has the directory's database,
+// and the LDAP doors.
 func (p *Program) DirectoryServer(ctx context.Context) error {
 	if err := p.OpenDirectory(ctx); err != nil {
+		return err
+	}
+	p.openGate()
+	if err := p.LDAP(ctx); err != nil {
 		return err
 	}
 	return p.serveDirectory(ctx)
