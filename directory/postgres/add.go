@@ -286,7 +286,9 @@ func (a *addition) grants(d *draft, parent *access.Permissions) error {
 // mayBeUnder tells whether the schema lets a class lie below another: what may
 // be below a class may be below its subclasses (MS-ADTS 3.1.1.2.4.1).
 func mayBeUnder(c, parent *schema.Class) bool {
-	return slices.ContainsFunc(parent.Chain(), c.MayBeUnder)
+	return slices.ContainsFunc(parent.Chain(), func(up *schema.Class) bool {
+		return c.MayBeUnder(up) && (up.Name != "top" || up == parent)
+	})
 }
 
 // isGraves tells whether s is a container of tombstones.

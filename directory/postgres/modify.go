@@ -568,6 +568,17 @@ func (m *modification) naming() error {
 
 // conforms asks the schema about what the object is now.
 func (m *modification) conforms(ctx context.Context, touched map[string]bool) error {
+	if touched["objectClass"] {
+		names, err := m.has(ctx)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if a, ok := m.w.schema.Attribute(name); ok && !m.shape.Allows(a) {
+				return tree.Refuse(tree.ResultObjectClassViolation, "a %s has no %s", m.o.class, a.Name)
+			}
+		}
+	}
 	for name := range touched {
 		a, _ := m.w.schema.Attribute(name)
 		if a.Password() || a.Name == "objectClass" || m.shape.Allows(a) {
@@ -593,6 +604,49 @@ func (m *modification) conforms(ctx context.Context, touched map[string]bool) er
 		}
 	}
 	return nil
+}
+
+// has are the attributes that the object has, wherever their values lie.
+func (m *modification) has(ctx context.Context) (names []string, err error) {
+	refs := map[int32]string{}
+	b := &pgx.Batch{}
+	b.Queue(`SELECT DISTINCT attribute FROM directory.cold WHERE object = $1`, m.o.id).Query(func(rows pgx.Rows) error {
+		var name string
+		_, err := pgx.ForEachRow(rows, []any{&name}, func() error {
+			if !m.dirty[name] || len(m.cold[name]) > 0 {
+				names = append(names, name)
+			}
+			return nil
+		})
+		return err
+	})
+	b.Queue(`SELECT id, attribute FROM directory.reference`).Query(func(rows pgx.Rows) error {
+		var id int32
+		var name string
+		_, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { refs[id] = name; return nil })
+		return err
+	})
+	b.Queue(`SELECT DISTINCT attribute FROM directory.link WHERE source = $1`, m.o.id).Query(func(rows pgx.Rows) error {
+		var id int32
+		_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+			l := m.linked[id]
+			if a, ok := linkAttribute(m.w.schema, id, refs); ok && (l == nil || !l.clear) && id != linkHome {
+				names = append(names, a.Name)
+			}
+			return nil
+		})
+		return err
+	})
+	if err := m.w.Batch(ctx, b); err != nil {
+		return nil, err
+	}
+	for name := range m.o.attrs {
+		names = append(names, name)
+	}
+	if m.o.home != 0 {
+		names = append(names, "homeMDB")
+	}
+	return names, nil
 }
 
 func (m *modification) number(ctx context.Context, a *schema.Attribute) int32 {

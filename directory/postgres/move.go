@@ -63,6 +63,9 @@ func (m *modification) move(ctx context.Context, name tree.AVA, deleteOld bool, 
 			return err
 		}
 	}
+	if o.rdn == o.stored.rdn && o.parent == o.stored.parent && !m.mayRename() {
+		return errForbidden
+	}
 	if o.class == classMDB && o.rdn != o.stored.rdn {
 		var used bool
 		if err := m.w.QueryRow(ctx, `SELECT EXISTS (SELECT FROM directory.link WHERE attribute = $1 AND target = $2)`, linkHome, o.id).Scan(&used); err != nil {
@@ -73,6 +76,12 @@ func (m *modification) move(ctx context.Context, name tree.AVA, deleteOld bool, 
 		}
 	}
 	return m.save(ctx)
+}
+
+// mayRename tells whether the caller may write the naming attribute.
+func (m *modification) mayRename() bool {
+	a, ok := m.w.schema.Attribute(m.o.naming)
+	return ok && m.perms.Write(a)
 }
 
 // rename gives another name in the same container.

@@ -38,7 +38,7 @@ var rooms = []rule{
 	{"internal/corpus", ""},
 	{"internal/wiretest", "internal/"},
 	{"store/storetest", "store directory internal/"},
-	{"directory/directorytest", "directory directory/authn internal/"},
+	{"directory/directorytest", "directory directory/authn directory/schema directory/tree internal/"},
 
 	// SQL lives here, each with a schema of its own.
 	{"store/postgres", "store store/feed directory internal/ migrations"},
