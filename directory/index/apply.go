@@ -214,6 +214,8 @@ func (x *Index) replace(c *change, out []byte) {
 	}
 	if renamed && len(x.links.list(s.links, children)) > 0 {
 		x.names.Add(1)
+	} else if renamed {
+		x.cache.forget(c.id) // it may have been a container before
 	}
 	x.named(c.rdnAttr, c.parent)
 	r := x.record(s)
@@ -329,8 +331,11 @@ func (x *Index) remove(id uint32) {
 		}
 		s.links = x.links.set(s.links, l.code, nil)
 	}
+	if s.links != 0 || s.flags&flagHead != 0 {
+		x.names.Add(1) // something lies below still, or it was a context
+	}
+	x.cache.forget(id)
 	s.record, s.parent, s.class, s.flags = 0, 0, 0, 0
-	x.names.Add(1)
 }
 
 // tidy merges and makes anew what changes have left behind. The writer's lock

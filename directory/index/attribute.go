@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"strconv"
 	"strings"
+	"sync"
+	"unicode/utf8"
 
 	"waypost/directory/schema"
 	"waypost/directory/tree"
@@ -167,6 +169,11 @@ func (a *attribute) key(buf []byte, v string) []byte {
 		if b, ok := foldASCII(buf[:0], v, a.fold == foldLower); ok {
 			return b
 		}
+		if a.Syntax == schema.Unicode {
+			if b, ok := foldLatin(buf[:0], v); ok {
+				return b
+			}
+		}
 	case foldSlow:
 	}
 	return append(buf[:0], a.Syntax.Key(v)...)
@@ -186,6 +193,45 @@ func foldASCII(dst []byte, v string, lower bool) (_ []byte, ok bool) {
 		}
 		last = c
 		dst = append(dst, c)
+	}
+	return dst, last != ' '
+}
+
+// latin is what schema.FoldText makes of the letters of Latin scripts, "" for
+// those that it does not take one by one.
+var latin = sync.OnceValue(func() (t [0x250]string) {
+	for r := rune(0xc0); r < 0x250; r++ {
+		if key := schema.FoldText(string(r)); strings.TrimSpace(key) == key {
+			t[r] = key
+		}
+	}
+	return t
+})
+
+// foldLatin folds text of ASCII, Latin letters that are written as one character
+// each, and ideographs, which stay what they are: FoldText works on these one by
+// one. ok is false for other text.
+func foldLatin(dst []byte, v string) (_ []byte, ok bool) {
+	table := latin()
+	last := ' '
+	for _, r := range v {
+		switch {
+		case r < ' ' || r == 0x7f || r == ' ' && last == ' ':
+			return dst, false
+		case r < 0x80:
+			c := byte(r)
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			dst = append(dst, c)
+		case r >= 0xc0 && int(r) < len(table) && table[r] != "":
+			dst = append(dst, table[r]...)
+		case r >= 0x4e00 && r <= 0x9fa5:
+			dst = utf8.AppendRune(dst, r)
+		default:
+			return dst, false
+		}
+		last = r
 	}
 	return dst, last != ' '
 }

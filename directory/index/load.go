@@ -193,40 +193,75 @@ func sortParallel[T any](list []T, compare func(a, b T) int) {
 		wait.Go(func() { slices.SortFunc(part, compare) })
 	}
 	wait.Wait()
-	sorted := mergeAll(cuts, func(a, b []T) []T {
-		out := make([]T, 0, len(a)+len(b))
-		for len(a) > 0 && len(b) > 0 {
-			if compare(b[0], a[0]) < 0 {
-				out, b = append(out, b[0]), b[1:]
+	// The parts are merged from the end of a copy of the left one each time.
+	for len(cuts) > 1 {
+		n := len(cuts)
+		left, right := slices.Clone(cuts[n-2]), cuts[n-1]
+		out := list[len(list)-len(left)-len(right):]
+		for at := range out {
+			if len(left) > 0 && (len(right) == 0 || compare(right[0], left[0]) >= 0) {
+				out[at], left = left[0], left[1:]
 			} else {
-				out, a = append(out, a[0]), a[1:]
+				out[at], right = right[0], right[1:]
 			}
 		}
-		return append(append(out, a...), b...)
-	})
-	copy(list, sorted)
+		cuts = append(cuts[:n-2], out)
+	}
 }
 
-// mergeAll merges lists two by two, with every processor.
-func mergeAll[T any](lists [][]T, merge func(a, b []T) []T) []T {
-	for len(lists) > 1 {
-		half := make([][]T, (len(lists)+1)/2)
-		var wait sync.WaitGroup
-		for i := range half {
-			if 2*i+1 == len(lists) {
-				half[i] = lists[2*i]
-				continue
-			}
-			a, b := lists[2*i], lists[2*i+1]
-			wait.Go(func() { half[i] = merge(a, b) })
+// placeBucket parts places by group and first letter, in their order.
+func placeBucket(p place) int {
+	if p.hi>>48 > groupNames {
+		return 1 << 8
+	}
+	return int(p.hi >> 40 & 0xff)
+}
+
+// gather makes one sorted list without doubles of several, with every
+// processor: elements are parted into buckets, which come in order, and each of
+// these is sorted.
+func gather[T comparable](lists [][]T, buckets int, bucket func(T) int, sort func([]T)) []T {
+	ends := make([]int, buckets+1)
+	for _, list := range lists {
+		for _, v := range list {
+			ends[bucket(v)+1]++
 		}
-		wait.Wait()
-		lists = half
 	}
-	if len(lists) == 0 {
-		return nil
+	for i := range buckets {
+		ends[i+1] += ends[i]
 	}
-	return lists[0]
+	all := make([]T, ends[buckets])
+	at := slices.Clone(ends)
+	for i, list := range lists {
+		for _, v := range list {
+			n := bucket(v)
+			all[at[n]] = v
+			at[n]++
+		}
+		lists[i] = nil
+	}
+	parts := make([][]T, buckets)
+	work := make(chan int)
+	var wait sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			for i := range work {
+				part := all[ends[i]:ends[i+1]]
+				sort(part)
+				parts[i] = slices.Compact(part)
+			}
+		})
+	}
+	for i := range parts {
+		work <- i
+	}
+	close(work)
+	wait.Wait()
+	n := 0
+	for _, part := range parts {
+		n += copy(all[n:], part)
+	}
+	return all[:n]
 }
 
 // indexes are what makeIndexes makes of the table.
@@ -286,8 +321,8 @@ func (x *Index) makeIndexes() *indexes {
 		all.history.usns = append(all.history.usns, p.history.usns...)
 		all.history.ids = append(all.history.ids, p.history.ids...)
 	}
-	all.pairs = mergeAll(pairLists, func(a, b []uint64) []uint64 { return merge(a, b, comparePairs) })
-	all.places = mergeAll(placeLists, func(a, b []place) []place { return merge(a, b, comparePlaces) })
+	all.pairs = gather(pairLists, 256, func(p uint64) int { return int(p >> 56) }, slices.Sort)
+	all.places = gather(placeLists, 1<<9, placeBucket, func(list []place) { slices.SortFunc(list, comparePlaces) })
 	slices.SortFunc(all.grams, func(a, b *gramPiece) int { return cmp.Compare(b.size, a.size) })
 	sort.Sort(&all.history)
 	return all
@@ -313,7 +348,13 @@ func (x *Index) makeSpan(hi uint32, b *gramBuilder) *indexes {
 		present: make([]bitmap, len(x.info)),
 		classes: make([]bitmap, len(x.classes)), extra: make([]bitmap, len(x.extra)),
 	}
-	var k keys
+	n := 0
+	x.table.each(hi<<16, func(id uint32, _ *slot) bool {
+		n++
+		return id>>16 == hi
+	})
+	// So many are usual; to grow such lists would cost more than to make them.
+	k := keys{pairs: make([]uint64, 0, 16*n), places: make([]place, 0, 12*n)}
 	var buf []byte
 	x.table.each(hi<<16, func(id uint32, s *slot) bool {
 		if id>>16 != hi {
@@ -328,9 +369,7 @@ func (x *Index) makeSpan(hi uint32, b *gramBuilder) *indexes {
 		part.history.add(r.changed, id)
 		return true
 	})
-	slices.Sort(k.pairs)
-	slices.SortFunc(k.places, comparePlaces)
-	part.pairs, part.places = slices.Clip(slices.Compact(k.pairs)), slices.Clip(slices.Compact(k.places))
+	part.pairs, part.places = k.pairs, k.places
 	if p := b.piece(); p.size > 0 {
 		part.grams = append(part.grams, p)
 	}

@@ -537,6 +537,10 @@ func (e *subject) begins(n *node) bool {
 // Values is tree.Subject's.
 func (e *subject) Values(a *schema.Attribute) []string {
 	t := &e.x.info[a.Number]
+	switch t.made {
+	case madeTokenGroups, madeAllowed, madeAllowedChildren:
+		return nil // of a base search's entry alone (MS-ADTS 3.1.1.3.1.3.1)
+	}
 	if a.Secret || !e.reads(t) {
 		return nil
 	}

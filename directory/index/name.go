@@ -23,6 +23,14 @@ type cachedName struct {
 	name string
 }
 
+// forget drops an object's name. The lock is held.
+func (c *nameCache) forget(id uint32) {
+	place := &c[id%uint32(len(c))]
+	if was := place.Load(); was != nil && was.id == id {
+		place.Store(nil)
+	}
+}
+
 // nameOf gives an object's name as text; false when it or something above is
 // not here. The root's is "". The lock is held for reading.
 func (x *Index) nameOf(id uint32) (string, bool) {
