@@ -131,7 +131,7 @@ type Auth struct {
 
 // LDAP sets the LDAP doors.
 type LDAP struct {
-	Host            string `toml:"host" doc:"The name that referrals and the rootDSE give. Empty: the first name of the certificate, or this machine's."`
+	Host            string `toml:"host" doc:"The name that referrals and the rootDSE give. Empty: hostname, or this machine's."`
 	Anonymous       bool   `toml:"anonymous" doc:"Let programs that have not signed in search; they see what access-control entries give to everyone."`
 	Plaintext       bool   `toml:"plaintext" doc:"Allow signing in without TLS from other machines. Passwords can then be read on the network."`
 	ActiveDirectory bool   `toml:"active_directory" doc:"Tell clients that this is an Active Directory; some then use more of it, and some try NTLM."`

@@ -1,6 +1,7 @@
 package roles
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,7 +28,7 @@ func (p *Program) LDAP(ctx context.Context) error {
 		}
 		external = p.byCertificate
 	}
-	host := c.Host
+	host := cmp.Or(c.Host, p.Config.Hostname)
 	if host == "" {
 		if host, err = os.Hostname(); err != nil {
 			return fmt.Errorf("the name of this machine (set ldap.host): %w", err)
