@@ -99,7 +99,7 @@ func dialThrough(t testing.TB, w *world, from net.Addr) *goldap.Conn {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.server.serveConn(ctx, ctx, from2(server, from), Door{})
+		w.server.serveConn(&conns{}, ctx, from2(server, from), Door{})
 	}()
 	c := goldap.NewConn(client, false)
 	c.Start()

@@ -23,7 +23,6 @@ import (
 type conn struct {
 	server *Server
 	work   context.Context // bounds the operations
-	cancel context.CancelFunc
 	from   netip.Addr
 	socket net.Conn  // beneath TLS
 	nc     net.Conn  // what is spoken on
@@ -52,6 +51,7 @@ type conn struct {
 	bye     code // with this notice
 	byeText string
 	byeSay  bool // send the notice at all
+	gentle  bool // operations under way may finish
 }
 
 // smallRead is the buffer of a connection that is sent small requests.
@@ -59,12 +59,11 @@ const smallRead = 1 << 10
 
 func newConn(s *Server, work context.Context, nc net.Conn, from netip.Addr, door Door) *conn {
 	c := &conn{
-		server: s, from: from, socket: nc, nc: nc, door: door, number: s.serial.Add(1),
+		server: s, work: work, from: from, socket: nc, nc: nc, door: door, number: s.serial.Add(1),
 		in: make([]byte, smallRead), places: make(chan struct{}, s.cfg.MaxOperations),
 		ops: make(map[int32]*op), quiet: time.Now(),
 	}
 	c.out.init(s.cfg.WriteTimeout)
-	c.work, c.cancel = context.WithCancel(work)
 	return c
 }
 
@@ -75,7 +74,6 @@ func (c *conn) close() {
 	if c.unwatch != nil {
 		c.unwatch()
 	}
-	c.cancel()
 	if c.tls != nil {
 		_ = c.tls.SetWriteDeadline(time.Now().Add(time.Second))
 		_ = c.tls.Close()
@@ -126,17 +124,24 @@ func (c *conn) panicked(p any, stack []byte) {
 	c.end(codeOther, "internal error", true)
 }
 
-// serve speaks with the client until the end.
-func (c *conn) serve(stop context.Context) {
-	defer context.AfterFunc(stop, func() {
-		c.end(codeUnavailable, "the server is stopping", true)
-		c.cancelOps(func(o *op) bool { return o.watch })
-	})()
-	defer context.AfterFunc(c.work, func() { c.end(codeUnavailable, "the server is stopping", true) })()
+// stop ends the connection because the server does: gently, what is under way
+// may finish, and only what would last for ever is cut off.
+func (c *conn) stop(gently bool) {
+	c.mu.Lock()
+	c.gentle = gently && (c.gentle || !c.ended)
+	c.mu.Unlock()
+	c.end(codeUnavailable, "the server is stopping", true)
+	c.cancelOps(func(o *op) bool { return o.watch || !gently && !o.kind.write })
+}
 
+// serve speaks with the client until the end.
+func (c *conn) serve() {
 	// Whatever happens, no operation outlives its connection.
 	defer func() {
-		if stop.Err() == nil || c.work.Err() != nil {
+		c.mu.Lock()
+		gentle := c.gentle
+		c.mu.Unlock()
+		if !gentle {
 			c.cancelOps(func(o *op) bool { return !o.kind.write })
 		}
 		c.running.Wait()

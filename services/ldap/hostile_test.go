@@ -346,7 +346,7 @@ func FuzzRequest(f *testing.F) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			w.server.serveConn(ctx, ctx, from2(server, netAddr("127.0.0.1:1")), Door{})
+			w.server.serveConn(&conns{}, ctx, from2(server, netAddr("127.0.0.1:1")), Door{})
 		}()
 		go func() { _, _ = io.Copy(io.Discard, client) }()
 		_ = client.SetWriteDeadline(time.Now().Add(5 * time.Second))

@@ -17,36 +17,22 @@ func (s *search) references() error {
 	if form, _ := s.dn.Special(); form != "" {
 		return nil
 	}
-	contexts := s.c.server.tree.Contexts()
-	for _, c := range contexts {
-		if len(c) <= len(s.dn) || !c.Under(s.dn) || s.q.Scope == tree.One && len(c) != len(s.dn)+1 {
-			continue
-		}
-		if between(contexts, c, s.dn) {
-			continue
-		}
+	for _, r := range s.c.server.contexts().below[s.dn.Key()] {
 		scope := ""
 		if s.q.Scope == tree.One {
+			if !r.next {
+				continue
+			}
 			scope = "??base"
 		}
 		m := s.e.Begin(ber.Sequence)
 		s.e.Int(ber.Integer, int64(s.id))
-		r := s.e.Begin(ber.ApplicationOf(19))
-		s.e.Octets(s.c.server.url(c, "") + scope)
-		s.e.End(r)
+		x := s.e.Begin(ber.ApplicationOf(19))
+		s.e.Octets(r.url + scope)
+		s.e.End(x)
 		s.e.End(m)
 	}
 	return nil
-}
-
-// between tells whether a naming context lies between c and the base above it.
-func between(contexts []tree.DN, c, base tree.DN) bool {
-	for _, other := range contexts {
-		if len(other) > len(base) && len(other) < len(c) && other.Under(base) && c.Under(other) {
-			return true
-		}
-	}
-	return false
 }
 
 // url is the LDAP URL of an entry (RFC 4516 §2); host "" is this server.

@@ -131,14 +131,15 @@ func malformed(err error) bool {
 
 // resultOf turns what an operation returned into its result.
 func (s *Server) resultOf(err error) result {
+	if err == nil {
+		return result{}
+	}
 	var (
 		own      *refusal
 		refused  *tree.Refusal
 		referral *tree.Referral
 	)
 	switch {
-	case err == nil:
-		return result{}
 	case errors.As(err, &own):
 		return result{code: own.code, text: own.text}
 	case errors.As(err, &refused):

@@ -142,27 +142,3 @@ func (c *conn) rootDSE() localEntry {
 	}
 	return e
 }
-
-// places are the naming contexts by what they are for, as text.
-type places struct {
-	all                                 []string
-	root, configuration, schema, domain string
-	schemaDN                            tree.DN
-}
-
-func (s *Server) contexts() places {
-	var p places
-	for _, dn := range s.tree.Contexts() {
-		text := dn.String()
-		p.all = append(p.all, text)
-		switch key := dn[0].Key(); {
-		case key == "cn=configuration":
-			p.configuration = text
-		case key == "cn=schema":
-			p.schema, p.schemaDN = text, dn
-		case p.root == "":
-			p.root, p.domain = text, strings.Join(dn.Labels(), ".")
-		}
-	}
-	return p
-}

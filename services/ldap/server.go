@@ -25,6 +25,7 @@ type Server struct {
 	secret   [32]byte // keys the cookies; dies with the process
 	sets     resultSets
 	schema   subschema
+	where    atomic.Pointer[contexts]
 	started  time.Time
 	serial   atomic.Uint64 // of connections, for the log
 
@@ -73,17 +74,19 @@ func (s *Server) ServeDoor(ctx context.Context, l net.Listener, door Door) error
 	}
 	var all sync.WaitGroup
 	defer all.Wait()
-	stopListening := context.AfterFunc(ctx, func() { _ = l.Close() })
+	var open conns
+	stopListening := context.AfterFunc(ctx, func() { _ = l.Close(); open.stop(true) })
 	defer stopListening()
 
 	// Operations outlive ctx by the grace period.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
+		kill := func() { cancel(); open.stop(false) }
 		if ctx.Err() == nil {
-			cancel() // the listener failed: end the connections at once
+			kill() // the listener failed: end the connections at once
 			return
 		}
-		t := time.AfterFunc(s.cfg.Grace, cancel)
+		t := time.AfterFunc(s.cfg.Grace, kill)
 		all.Wait()
 		t.Stop()
 		cancel()
@@ -109,7 +112,7 @@ func (s *Server) ServeDoor(ctx context.Context, l net.Listener, door Door) error
 			return fmt.Errorf("ldap: accept: %w", err)
 		}
 		pause = 0
-		all.Go(func() { s.serveConn(ctx, work, nc, door) })
+		all.Go(func() { s.serveConn(&open, work, nc, door) })
 	}
 }
 
@@ -142,9 +145,45 @@ func remoteAddr(nc net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// serveConn serves one connection to its end. stop asks it to end politely,
-// work bounds what its operations do.
-func (s *Server) serveConn(stop, work context.Context, nc net.Conn, door Door) {
+// conns are the connections of one listener.
+type conns struct {
+	mu      sync.Mutex
+	all     map[*conn]struct{}
+	stopped bool
+}
+
+// add tells every connection of the end; one that comes later, too.
+func (o *conns) add(c *conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.all == nil {
+		o.all = make(map[*conn]struct{})
+	}
+	o.all[c] = struct{}{}
+	if o.stopped {
+		c.stop(true)
+	}
+}
+
+func (o *conns) remove(c *conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.all, c)
+}
+
+// stop ends all, gently or at once.
+func (o *conns) stop(gently bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stopped = true
+	for c := range o.all {
+		c.stop(gently)
+	}
+}
+
+// serveConn serves one connection to its end. work bounds what its operations
+// do.
+func (s *Server) serveConn(among *conns, work context.Context, nc net.Conn, door Door) {
 	from := remoteAddr(nc)
 	defer nc.Close() //nolint:errcheck // nothing is left to be done about it
 	if !s.admit(from) {
@@ -161,6 +200,8 @@ func (s *Server) serveConn(stop, work context.Context, nc net.Conn, door Door) {
 
 	c := newConn(s, work, nc, from, door)
 	defer c.close()
+	among.add(c)
+	defer among.remove(c)
 	// A panic of an operation is caught at the operation (conn.run).
 	defer func() {
 		if p := recover(); p != nil {
@@ -172,7 +213,7 @@ func (s *Server) serveConn(stop, work context.Context, nc net.Conn, door Door) {
 			return // scanners and probes: not worth a line each
 		}
 	}
-	c.serve(stop)
+	c.serve()
 }
 
 // handshake begins TLS.

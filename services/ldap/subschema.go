@@ -16,13 +16,7 @@ type subschema struct {
 }
 
 // subschemaDN is the name of the subschema subentry (directory-schema §20).
-func (s *Server) subschemaDN() tree.DN {
-	where := s.contexts()
-	if len(where.schemaDN) == 0 {
-		return nil
-	}
-	return where.schemaDN.Child(tree.RDN{{Attribute: "CN", Value: "Aggregate"}})
-}
+func (s *Server) subschemaDN() tree.DN { return s.contexts().subschema }
 
 // subschemaEntry is the schema as RFC 4512 §4.2 writes it.
 func (s *Server) subschemaEntry() localEntry {
