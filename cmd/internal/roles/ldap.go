@@ -28,14 +28,8 @@ func (p *Program) LDAP(ctx context.Context) error {
 		}
 		external = p.byCertificate
 	}
-	host := cmp.Or(c.Host, p.Config.Hostname)
-	if host == "" {
-		if host, err = os.Hostname(); err != nil {
-			return fmt.Errorf("the name of this machine (set ldap.host): %w", err)
-		}
-	}
 	server, err := ldap.New(ldap.Config{
-		Host: host, TLS: conf, External: external, PlainSignIn: c.Plaintext, Anonymous: c.Anonymous,
+		Host: cmp.Or(c.Host, p.Config.Hostname), TLS: conf, External: external, PlainSignIn: c.Plaintext, Anonymous: c.Anonymous,
 		ActiveDirectory: c.ActiveDirectory, MaxPage: c.MaxPage, MaxConns: p.Config.Limits.Connections,
 		MaxPerAddress: p.Config.Limits.PerAddress, Log: p.Log, Metrics: p.Health.Registry,
 	}, p.tree, p.gate)
