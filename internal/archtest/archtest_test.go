@@ -74,6 +74,8 @@ var rooms = []rule{
 	// Formats and tools.
 	{"internal/demo", formats},
 	{"internal/mailfile", formats},
+	{"internal/ldif", "internal/fault"},
+	{"internal/orggen", "internal/fault internal/ldif"},
 	{"internal/*", formats},
 }
 
@@ -256,6 +258,9 @@ func TestTheTableItself(t *testing.T) {
 		{"services/ldap/ber", "directory/tree", false},
 		{"services/imap", "directory/tree", false},
 		{"internal/mail", "store", false},
+		{"internal/orggen", "internal/ldif", true},
+		{"internal/orggen", "directory/schema", false},
+		{"internal/ldif", "internal/mail", false},
 		{"internal/config", "internal/fault", true},
 		{"internal/pgdb", "internal/config", false},
 		{"internal/pgtest", "migrations", true},
