@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what is missing: as root with apt-get, and otherwise it says which
-# command to run. Names: postgresql docker-compose swaks wbxml
+# command to run. Names: postgresql docker-compose swaks wbxml ldap
 set -euo pipefail
 
 min_major=15
@@ -26,10 +26,14 @@ have_swaks() { command -v swaks >/dev/null && perl -MNet::SSLeay -e 1 2>/dev/nul
 
 have_wbxml() { command -v wbxml2xml >/dev/null && command -v xml2wbxml >/dev/null; }
 
+# The library is the system's Python's, which need not be the first in PATH.
+have_ldap() { command -v ldapsearch >/dev/null && /usr/bin/python3 -c 'import ldap3' 2>/dev/null; }
+
 packages() {
 	case $1 in
 	swaks) echo swaks libnet-ssleay-perl ;;
 	wbxml) echo libwbxml2-utils ;;
+	ldap) echo ldap-utils python3-ldap3 ;;
 	*) echo "$1" ;;
 	esac
 }
