@@ -158,7 +158,7 @@ func (s *Store) readChanges(ctx context.Context) (changes []directory.Change, us
 	err = s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		changes, more = nil, false
 		b := &pgx.Batch{}
-		b.Queue(`SELECT usn FROM directory.forest`).QueryRow(func(r pgx.Row) error { return r.Scan(&usn) })
+		b.Queue(`SELECT usn, ` + byIndex + ` FROM directory.forest`).QueryRow(func(r pgx.Row) error { return r.Scan(&usn, nil) })
 		b.Queue(changesSQL, since, step).Query(func(rows pgx.Rows) (err error) {
 			changes, err = scanChanges(rows)
 			return err

@@ -25,6 +25,12 @@ const (
 	writeTimeout = 30 * time.Second
 )
 
+// byIndex makes PostgreSQL find rows by their index for the rest of the
+// transaction. Plans of foreign keys and statements are kept for a session: one
+// that was made while a table had a few rows would read all of it for ever,
+// until the table is analysed.
+const byIndex = `set_config('enable_seqscan', 'off', true)`
+
 // writing is one change under way, inside a transaction that holds the counter
 // row. All that it saves carries the one USN.
 type writing struct {
@@ -143,7 +149,7 @@ func (s *Store) commit(batch []*job) {
 	var last directory.USN
 	err := s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		var c counters
-		err := tx.QueryRow(ctx, `SELECT usn, object, mailbox FROM directory.forest FOR UPDATE`).Scan(&c.usn, &c.object, &c.mailbox)
+		err := tx.QueryRow(ctx, `SELECT usn, object, mailbox, `+byIndex+` FROM directory.forest FOR UPDATE`).Scan(&c.usn, &c.object, &c.mailbox, nil)
 		if err != nil {
 			return err
 		}
