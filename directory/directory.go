@@ -73,6 +73,10 @@ type Principal struct {
 	Name    string    // display name
 	Roles   Role
 	Epoch   Epoch
+	// App: signed in by an application password, which acts with its owner's
+	// rights but for an administrator's role, and changes nothing that lets
+	// anybody in.
+	App bool `json:",omitempty"`
 }
 
 // System is the product itself acting, e.g. System("delivery").
@@ -182,19 +186,12 @@ type Credentials struct {
 	Login    string // address, UPN, DOMAIN\account or account
 	Password string
 	From     netip.Addr // the client's address; lock-out counts it
-	Door     string     // "imap", "eas", "submission", for the log
+	Door     string     // "imap", "eas", "submission"; see Program
+	Factor   string     // code of the second factor, where the door asks for it
 }
 
 // String keeps the password out of every log.
 func (c Credentials) String() string { return c.Login + " from " + c.From.String() }
-
-// Session is a successful sign-in: a short-lived signed token (JWT, EdDSA) that
-// every process verifies by itself with the key set and the account's epoch.
-type Session struct {
-	Principal Principal
-	Token     string
-	Expires   time.Time
-}
 
 // Key is a public key that tokens are verified with.
 type Key struct {
@@ -240,8 +237,9 @@ type Directory interface {
 	Objects
 
 	// SignIn checks credentials. Failures are Unauthenticated (which never
-	// reveals whether the account exists, nor by its timing), Limit when the
-	// account or address is slowed down, Unavailable.
+	// reveals whether the account exists, nor by its timing; with the right
+	// password it is a *SignInProblem), Limit when the account or address is
+	// slowed down, Unavailable.
 	SignIn(ctx context.Context, c Credentials) (Session, error)
 	// Keys gives the public keys that tokens are verified with.
 	Keys(ctx context.Context) ([]Key, error)
