@@ -9,5 +9,5 @@ func (c *conn) abandon(body string) {
 	if !ok {
 		return
 	}
-	c.cancelOps(func(o *op) bool { return int64(o.id) == id && !o.kind.write })
+	c.cancelOps(errAbandoned, func(o *op) bool { return int64(o.id) == id && !o.kind.write })
 }

@@ -125,7 +125,7 @@ func (c *conn) welcome(who directory.Principal) {
 		}
 		// A write under way finishes: it may be what changed the account.
 		c.end(why, text, true)
-		c.cancelOps(func(o *op) bool { return !o.kind.write })
+		c.cancelOps(errAbandoned, func(o *op) bool { return !o.kind.write })
 	})
 	c.unwatch = func() { forget(); cancel() }
 }

@@ -230,16 +230,7 @@ func TestLdapsearchVLV(t *testing.T) {
 
 // TestPythonLdap3 lets a client of another make do everything.
 func TestPythonLdap3(t *testing.T) {
-	python := ""
-	for _, p := range []string{"python3", "/usr/bin/python3"} {
-		if path, err := exec.LookPath(p); err == nil && exec.Command(path, "-c", "import ldap3").Run() == nil {
-			python = path
-			break
-		}
-	}
-	if python == "" {
-		t.Skip("Python's ldap3 is not installed (Debian: python3-ldap3)")
-	}
+	python := ldap3Python(t)
 	w := start(t)
 	w.crowd(1300)
 	script := filepath.Join("testdata", "ldap3_client.py")
@@ -247,4 +238,16 @@ func TestPythonLdap3(t *testing.T) {
 	if exit != 0 {
 		t.Errorf("code %d\n%s", exit, out)
 	}
+}
+
+// ldap3Python is an interpreter that has ldap3.
+func ldap3Python(t *testing.T) string {
+	t.Helper()
+	for _, p := range []string{"python3", "/usr/bin/python3"} {
+		if path, err := exec.LookPath(p); err == nil && exec.Command(path, "-c", "import ldap3").Run() == nil {
+			return path
+		}
+	}
+	t.Skip("Python's ldap3 is not installed (Debian: python3-ldap3)")
+	return ""
 }

@@ -290,6 +290,7 @@ func TestStop(t *testing.T) {
 		t.Errorf("a running search: %v with %d entries", done.code, len(entries))
 	}
 	busy.wantNotice("busy", codeUnavailable)
+	watch.want(2, codeUnavailable)
 	watch.wantNotice("watching", codeUnavailable)
 	if _, err := net.Dial("tcp", w.addr); err == nil {
 		t.Error("the door is still open")

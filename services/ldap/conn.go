@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"waypost/directory"
+	"waypost/internal/fault"
 	"waypost/services/ldap/ber"
 )
 
@@ -40,15 +41,18 @@ type conn struct {
 	unwatch  context.CancelFunc // of the epoch
 	failures int                // wrong passwords
 	places   chan struct{}      // of operations under way
-	written  chan struct{}      // closed when the last write is done
+	jobs     chan func()        // to workers that linger
+	quit     chan struct{}      // tells them to go
+	workers  sync.WaitGroup
+	written  chan struct{} // closed when the last write is done
 
 	mu      sync.Mutex
 	ops     map[int32]*op
 	watches int
-	quiet   time.Time // when the last operation ended
-	running sync.WaitGroup
-	ended   bool // the connection shall end:
-	bye     code // with this notice
+	quiet   time.Time      // when the last operation ended
+	running sync.WaitGroup // operations
+	ended   bool           // the connection shall end:
+	bye     code           // with this notice
 	byeText string
 	byeSay  bool // send the notice at all
 	gentle  bool // operations under way may finish
@@ -61,6 +65,7 @@ func newConn(s *Server, work context.Context, nc net.Conn, from netip.Addr, door
 	c := &conn{
 		server: s, work: work, from: from, socket: nc, nc: nc, door: door, number: s.serial.Add(1),
 		in: make([]byte, smallRead), places: make(chan struct{}, s.cfg.MaxOperations),
+		jobs: make(chan func()), quit: make(chan struct{}),
 		ops: make(map[int32]*op), quiet: time.Now(),
 	}
 	c.out.init(s.cfg.WriteTimeout)
@@ -131,7 +136,7 @@ func (c *conn) stop(gently bool) {
 	c.gentle = gently && (c.gentle || !c.ended)
 	c.mu.Unlock()
 	c.end(codeUnavailable, "the server is stopping", true)
-	c.cancelOps(func(o *op) bool { return o.watch || !gently && !o.kind.write })
+	c.cancelOps(errStopping, func(o *op) bool { return o.watch || !gently })
 }
 
 // serve speaks with the client until the end.
@@ -142,9 +147,11 @@ func (c *conn) serve() {
 		gentle := c.gentle
 		c.mu.Unlock()
 		if !gentle {
-			c.cancelOps(func(o *op) bool { return !o.kind.write })
+			c.cancelOps(errAbandoned, func(o *op) bool { return !o.kind.write })
 		}
 		c.running.Wait()
+		close(c.quit)
+		c.workers.Wait()
 		c.out.flush()
 		c.mu.Lock()
 		say, why, text := c.byeSay, c.bye, c.byeText
@@ -353,7 +360,8 @@ func (c *conn) begin(o *op) error {
 		c.places <- struct{}{} // back pressure: the client's next request waits unread
 		o.place = true
 	}
-	o.ctx, o.cancel = context.WithCancelCause(c.work)
+	// Not below c.work, which all connections share: its end comes by stop.
+	o.ctx, o.cancel = context.WithCancelCause(context.WithoutCancel(c.work))
 	c.mu.Lock()
 	_, twice := c.ops[o.id]
 	if !twice {
@@ -383,10 +391,38 @@ func (c *conn) begin(o *op) error {
 	}
 	if o.kind.alone {
 		job()
-	} else {
-		c.running.Go(job)
+		return nil
+	}
+	c.running.Add(1)
+	select {
+	case c.jobs <- job: // to one that lingers
+	default:
+		c.workers.Go(func() { c.worker(job) })
 	}
 	return nil
+}
+
+// linger is how long a goroutine waits for another operation of its connection:
+// a new one would have to grow its stack first.
+const linger = 500 * time.Millisecond
+
+// worker runs an operation, and those that come soon after.
+func (c *conn) worker(job func()) {
+	idle := time.NewTimer(linger)
+	defer idle.Stop()
+	for {
+		job()
+		job = nil // and what it holds
+		c.running.Done()
+		idle.Reset(linger)
+		select {
+		case job = <-c.jobs:
+		case <-idle.C:
+			return
+		case <-c.quit:
+			return
+		}
+	}
 }
 
 // leave gives the operation's place to the next.
@@ -430,13 +466,16 @@ func (c *conn) finished(o *op, done chan struct{}) {
 	}
 }
 
+// errStopping is what operations hear that the server's end cuts off.
+var errStopping = fault.New(fault.Unavailable, "the server is stopping")
+
 // cancelOps cuts off those operations that which names.
-func (c *conn) cancelOps(which func(*op) bool) {
+func (c *conn) cancelOps(cause error, which func(*op) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, o := range c.ops {
 		if which(o) {
-			o.cancel(errAbandoned)
+			o.cancel(cause)
 		}
 	}
 }
@@ -444,6 +483,6 @@ func (c *conn) cancelOps(which func(*op) bool) {
 // settle ends what is under way before an operation that must be alone: writes
 // finish, everything else is abandoned (RFC 4511 §4.2.1).
 func (c *conn) settle(self *op) {
-	c.cancelOps(func(o *op) bool { return o != self && !o.kind.write })
+	c.cancelOps(errAbandoned, func(o *op) bool { return o != self && !o.kind.write })
 	c.running.Wait()
 }

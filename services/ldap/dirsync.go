@@ -72,12 +72,12 @@ func (s *search) dirSync() error {
 		return refuse(codeInsufficientAccess, "00002105: SecErr: replication needs an administrator, or the flag of object security")
 	}
 	at, ok := parseDirSyncCookie(r.cookie)
-	newest := s.c.server.tree.USN()
-	if !ok || at.since > newest || at.upto > newest {
+	if !ok {
 		return refuse(codeUnwilling, "the cookie of DirSync is none of ours")
 	}
 	if at.upto == 0 {
-		at.upto = newest
+		// Another server may have been ahead of this one.
+		at.upto = max(s.c.server.tree.USN(), at.since)
 	}
 	q := s.q
 	q.Since, q.After, q.Deleted, q.DomainScope = at.since, at.after, true, true

@@ -378,16 +378,16 @@ func FuzzFilter(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if n, depth := measure(&filter); n > tree.MaxFilterParts || depth > tree.MaxFilterDepth+1 {
+		if n, depth := filterSize(&filter); n > tree.MaxFilterParts || depth > tree.MaxFilterDepth+1 {
 			t.Fatalf("%d parts, %d deep", n, depth)
 		}
 	})
 }
 
-func measure(f *tree.Filter) (n, depth int) {
+func filterSize(f *tree.Filter) (n, depth int) {
 	n = 1 + len(f.Any)
 	for i := range f.Parts {
-		m, d := measure(&f.Parts[i])
+		m, d := filterSize(&f.Parts[i])
 		n, depth = n+m, max(depth, d)
 	}
 	return n, depth + 1

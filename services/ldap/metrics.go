@@ -1,8 +1,19 @@
 package ldap
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// measure is what almost every operation counts in, found once.
+type measure struct {
+	success prometheus.Counter
+	latency prometheus.Observer
+}
 
 type metrics struct {
+	of          map[string]measure // by operation
 	operations  *prometheus.CounterVec
 	latency     *prometheus.HistogramVec
 	entries     prometheus.Counter
@@ -39,6 +50,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help: "LDAP connections that ended in a panic.",
 		}),
 	}
+	m.of = map[string]measure{}
+	for _, table := range []map[string]*operation{byTag(), extensions} {
+		for _, kind := range table {
+			m.of[kind.name] = measure{m.operations.WithLabelValues(kind.name, codeSuccess.String()), m.latency.WithLabelValues(kind.name)}
+		}
+	}
 	if r == nil {
 		return m, nil
 	}
@@ -48,4 +65,29 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// byTag are the operations that have a request of their own, by name.
+func byTag() map[string]*operation {
+	all := make(map[string]*operation, len(operations))
+	for _, kind := range operations {
+		all[kind.name] = kind
+	}
+	return all
+}
+
+// count counts an operation that has ended.
+func (m *metrics) count(o *op, took time.Duration) {
+	of := m.of[o.kind.name]
+	if o.code == codeSuccess {
+		of.success.Inc()
+	} else {
+		m.operations.WithLabelValues(o.kind.name, o.code.String()).Inc()
+	}
+	if !o.watch {
+		of.latency.Observe(took.Seconds())
+	}
+	if o.entries > 0 {
+		m.entries.Add(float64(o.entries))
+	}
 }

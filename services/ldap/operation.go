@@ -135,8 +135,8 @@ func (o *op) execute() error {
 	if o.turn != nil {
 		select {
 		case <-o.turn:
-		case <-o.c.work.Done():
-			return o.c.work.Err()
+		case <-o.ctx.Done():
+			return o.ctx.Err()
 		}
 	}
 	// Who may not ask is told so before what is wrong with the question.
@@ -228,11 +228,7 @@ func (o *op) send() error {
 // log writes the operation's line and counts it.
 func (o *op) log(err error) {
 	dur := time.Since(o.start)
-	m := o.c.server.metrics
-	m.operations.WithLabelValues(o.kind.name, o.code.String()).Inc()
-	if !o.watch {
-		m.latency.WithLabelValues(o.kind.name).Observe(dur.Seconds())
-	}
+	o.c.server.metrics.count(o, dur)
 	// A line for every search would be most of the log: what went well and is
 	// no sign-in is for those who ask for it.
 	level := slog.LevelDebug

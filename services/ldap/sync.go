@@ -47,13 +47,13 @@ func (o *op) readSync(v controlValue) error {
 // holds at every server and over restarts.
 func syncCookie(usn directory.USN) string { return "usn=" + strconv.FormatInt(int64(usn), 10) }
 
-func (s *search) parseSyncCookie(text string) (directory.USN, bool) {
+func parseSyncCookie(text string) (directory.USN, bool) {
 	if text == "" {
 		return 0, true
 	}
 	n, ok := strings.CutPrefix(text, "usn=")
 	usn, err := strconv.ParseInt(n, 10, 64)
-	return directory.USN(usn), ok && err == nil && usn >= 0 && directory.USN(usn) <= s.c.server.tree.USN()
+	return directory.USN(usn), ok && err == nil && usn >= 0
 }
 
 var (
@@ -64,7 +64,7 @@ var (
 // sync gives what changed since the cookie, and goes on when that is wanted.
 func (s *search) sync() error {
 	r := s.ctl.sync
-	since, ok := s.parseSyncCookie(r.cookie)
+	since, ok := parseSyncCookie(r.cookie)
 	if !ok && !r.reload {
 		return errSyncRefresh
 	}
