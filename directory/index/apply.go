@@ -198,14 +198,14 @@ func (x *Index) replace(c *change, out []byte) {
 		x.slabs.dead += len(x.slabs.get(s.record))
 	} else {
 		x.table.count++
+		x.ghosts.remove(c.id)
 	}
 	if s.record == 0 || s.parent != c.parent {
 		if s.record != 0 && s.parent != 0 {
 			x.unlink(s.parent, children, c.id)
 		}
 		if c.parent != 0 {
-			p := x.table.at(c.parent)
-			x.links.add(&p.links, children, c.id)
+			x.leadTo(c.parent, children, c.id)
 		}
 	}
 	s.record, s.parent, s.class, s.flags = x.slabs.put(out[c.from:c.to]), c.parent, c.class, c.flags
@@ -253,8 +253,7 @@ func (x *Index) relink(c *change, s *slot) {
 			}
 			for _, t := range l.Add {
 				x.links.add(&s.links, way, uint32(t))
-				target := x.table.at(uint32(t))
-				x.links.add(&target.links, way|1, c.id)
+				x.leadTo(uint32(t), way|1, c.id)
 			}
 		}
 		return
@@ -271,8 +270,7 @@ func (x *Index) relink(c *change, s *slot) {
 			x.unlink(t, l.code|1, c.id)
 		}
 		for _, t := range less(nil, l.ids, old, compareIDs) {
-			target := x.table.at(t)
-			x.links.add(&target.links, l.code|1, c.id)
+			x.leadTo(t, l.code|1, c.id)
 		}
 		if !slices.Equal(old, l.ids) {
 			s.links = x.links.set(s.links, l.code, l.ids)
@@ -281,6 +279,15 @@ func (x *Index) relink(c *change, s *slot) {
 }
 
 func compareIDs(a, b uint32) int { return comparePairs(uint64(a), uint64(b)) }
+
+// leadTo puts id into a list of another object, which need not be here.
+func (x *Index) leadTo(target uint32, c code, id uint32) {
+	s := x.table.at(target)
+	x.links.add(&s.links, c, id)
+	if s.record == 0 {
+		x.ghosts.add(target)
+	}
+}
 
 // unlink takes id out of a list of another object.
 func (x *Index) unlink(of uint32, c code, id uint32) {

@@ -175,6 +175,9 @@ func (l *Loader) linkLists() {
 		}
 		s := x.table.at(of)
 		s.links = x.links.write(0, words)
+		if s.record == 0 {
+			x.ghosts.add(of)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 type pieces[T any] [][]T
 
 const (
-	pieceMin   = 4096 // a last piece of this size is left alone
+	pieceMin   = 1024 // a last piece of this size is left alone
 	pieceRatio = 4    // pieces differ by at least this
 )
 

@@ -69,7 +69,7 @@ func (x *Index) wanted(q *tree.Query) *want {
 			w.made = append(w.made, n)
 		}
 	}
-	w.each = min(w.each, 36)
+	w.each = min(w.each, 48) // people have some 45
 	return w
 }
 
@@ -92,12 +92,13 @@ type batch struct {
 	entries    []tree.Entry
 	attributes []tree.Attribute
 	values     []string
+	first      int // how many values the first entry is likely to have
 }
 
 // strings gives room for so many values.
 func (b *batch) strings(n int) []string {
 	if cap(b.values)-len(b.values) < n {
-		b.values = make([]string, 0, max(n, min(2*cap(b.values), 4096), 32))
+		b.values = make([]string, 0, max(n, min(2*cap(b.values), 4096), b.first))
 	}
 	from := len(b.values)
 	b.values = b.values[:from+n]
@@ -119,6 +120,7 @@ func (x *Index) show(b *batch, w *want, e *subject) *tree.Entry {
 	if cap(b.attributes)-len(b.attributes) < w.each {
 		b.attributes = make([]tree.Attribute, 0, min(max(w.each, 2*cap(b.attributes)), max(w.each, 1024)))
 	}
+	b.first = w.each + w.each/4
 	start := len(b.attributes)
 	b.entries = append(b.entries, tree.Entry{ID: objectID(e.id), USN: usn(e.r.changed), Deleted: e.s.flags&flagDeleted != 0})
 	entry := &b.entries[len(b.entries)-1]
@@ -195,7 +197,7 @@ func (x *Index) showLinks(b *batch, w *want, e *subject, entry *tree.Entry, put 
 			return
 		}
 		total := len(ids)
-		if slices.ContainsFunc(ids, func(id uint32) bool { return !x.shown(id) }) {
+		if x.ghosts.count > 0 && slices.ContainsFunc(ids, func(id uint32) bool { return !x.shown(id) }) {
 			ids = slices.DeleteFunc(slices.Clone(ids), func(id uint32) bool { return !x.shown(id) })
 			total = len(ids)
 		}
