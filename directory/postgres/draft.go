@@ -91,7 +91,7 @@ func newDraft(sch *schema.Schema, dn tree.DN, list []tree.Attribute) *draft {
 			return d
 		}
 	}
-	if d.err = d.name(); d.err != nil {
+	if d.err = d.name(sch); d.err != nil {
 		return d
 	}
 	if d.err = d.complete(sch); d.err != nil {
@@ -170,14 +170,14 @@ func isCold(a *schema.Attribute, values []string) bool {
 
 // name takes the RDN: its attribute is the class's, and its value is one of the
 // attribute's.
-func (d *draft) name() error {
-	naming := d.shape.Class.Naming()
-	if naming == nil {
-		return tree.Refuse(tree.ResultNamingViolation, "a %s has no name", d.shape.Class.Name)
-	}
+func (d *draft) name(sch *schema.Schema) error {
 	ava := d.dn[0][0]
-	if !strings.EqualFold(ava.Attribute, naming.Name) && !slices.ContainsFunc(naming.Aliases, func(n string) bool { return strings.EqualFold(n, ava.Attribute) }) && ava.Attribute != naming.OID {
-		return tree.Refuse(tree.ResultNamingViolation, "a %s is named by %s", d.shape.Class.Name, naming.Name)
+	naming, ok := namedBy(sch, d.shape.Class, ava.Attribute)
+	switch {
+	case d.shape.Class.Naming() == nil:
+		return tree.Refuse(tree.ResultNamingViolation, "a %s has no name", d.shape.Class.Name)
+	case !ok:
+		return tree.Refuse(tree.ResultNamingViolation, "a %s is named by %s", d.shape.Class.Name, d.shape.Class.Naming().Name)
 	}
 	if d.fam == domain {
 		return d.domainName(naming)

@@ -63,6 +63,22 @@ func namingOf(sch *schema.Schema, class string) string {
 	return "cn"
 }
 
+// namedBy gives the attribute that a name uses for an object of class: the
+// class's own, and for an inetOrgPerson, which comes from other directories, uid
+// as well (RFC 4519 §2.39).
+func namedBy(sch *schema.Schema, class *schema.Class, attribute string) (*schema.Attribute, bool) {
+	own := class.Naming()
+	a, ok := sch.Attribute(attribute)
+	if !ok || own == nil {
+		return own, false
+	}
+	if a.Number == own.Number {
+		return own, true
+	}
+	inet, ok := sch.Class("inetOrgPerson")
+	return a, ok && class.IsA(inet) && a.Name == "uid"
+}
+
 // rdnKey is what names within a container are compared by.
 func rdnKey(naming, rdn string) string {
 	return tree.RDN{{Attribute: naming, Value: rdn}}.Key()

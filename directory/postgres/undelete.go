@@ -96,13 +96,14 @@ func (w *writing) exhume(ctx context.Context, r *rights, dn, to tree.DN) (*modif
 	}
 	o.keep()
 	o.parent, o.exact = place.id, true
-	naming := class.Naming()
-	if rdnKey(to[0][0].Attribute, "x") != rdnKey(naming.Name, "x") {
-		return nil, tree.Refuse(tree.ResultNamingViolation, "a %s is named by %s", o.class, naming.Name)
+	naming, ok := namedBy(w.schema, class, to[0][0].Attribute)
+	if !ok {
+		return nil, tree.Refuse(tree.ResultNamingViolation, "a %s is named by %s", o.class, class.Naming().Name)
 	}
 	if o.rdn, err = cleanName(naming, to[0][0].Value); err != nil {
 		return nil, err
 	}
+	o.naming = naming.Name
 	o.attrs.set(naming.Name, o.rdn)
 	o.attrs.set("isDeleted")
 	o.attrs.set("msDS-LastKnownRDN")

@@ -126,6 +126,9 @@ func (o *object) put(u *directory.User) error {
 	slices.Sort(roles)
 	o.attrs.set("waypostRoles", roles...)
 	o.setEnabledBit(u.Enabled)
+	if o.naming != "cn" {
+		return nil // what is named by uid keeps its name and its cn
+	}
 	if o.rdn == "" || directory.Fold(o.rdn) != directory.Fold(u.Name) && !strings.HasPrefix(o.rdn, u.Name+" (") {
 		o.rdn = u.Name
 	}
