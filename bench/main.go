@@ -36,6 +36,7 @@ func main() {
 	flag.StringVar(&b.tools, "tools", "../shared", "folder with bench/ and peers/")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each comparison runs")
 	flag.StringVar(&b.only, "only", "", "comma-separated comparisons; all if empty")
+	flag.IntVar(&b.entries, "entries", 480_000, "objects in the directory's comparisons")
 	flag.BoolVar(&b.alone, "alone", false, "measure Waypost without the peers")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -53,6 +54,7 @@ const (
 type bench struct {
 	tools, only string
 	rounds      int
+	entries     int
 	alone       bool
 
 	dir   string            // everything temporary
@@ -99,6 +101,29 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}
 	defer b.out.Close()
 	b.wipePeers()
+	for _, site := range []struct {
+		fill func(context.Context) error
+		list []comparison
+	}{
+		{b.addUsers, comparisons()},
+		{b.fillDirectory, b.directoryComparisons()},
+	} {
+		list := slices.DeleteFunc(site.list, func(c comparison) bool {
+			return b.only != "" && !slices.Contains(strings.Split(b.only, ","), c.name)
+		})
+		if err := b.runSite(ctx, site.fill, list); err != nil {
+			return err
+		}
+	}
+	b.table()
+	return nil
+}
+
+// runSite runs comparisons against an installation of their own.
+func (b *bench) runSite(ctx context.Context, fill func(context.Context) error, list []comparison) error {
+	if len(list) == 0 {
+		return nil
+	}
 	if err := b.start(ctx); err != nil {
 		return err
 	}
@@ -106,20 +131,30 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if err := b.durable(ctx); err != nil {
 		return err
 	}
-	for _, c := range comparisons() {
-		if b.only != "" && !slices.Contains(strings.Split(b.only, ","), c.name) {
-			continue
-		}
+	if err := fill(ctx); err != nil {
+		return err
+	}
+	for _, c := range list {
 		if err := b.compare(ctx, c); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	b.table()
 	return nil
 }
 
 // start brings Waypost up with its users.
 func (b *bench) start(ctx context.Context) error {
+	if err := b.restart(ctx); err != nil {
+		return err
+	}
+	return b.waypost(ctx, nil, "domain", "add", "example.test")
+}
+
+// restart starts the server, and stops it first if it runs.
+func (b *bench) restart(ctx context.Context) error {
+	if b.serve != nil {
+		b.end()
+	}
 	data := filepath.Join(b.dir, "data")
 	b.serve = exec.CommandContext(ctx, "bin/waypost", "serve", "--data", data)
 	b.serve.Cancel = func() error { return b.serve.Process.Signal(os.Interrupt) }
@@ -143,12 +178,11 @@ func (b *bench) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, &b.addr); err != nil {
-		return err
-	}
-	if err := b.waypost(ctx, nil, "domain", "add", "example.test"); err != nil {
-		return err
-	}
+	return json.Unmarshal(raw, &b.addr)
+}
+
+// addUsers makes the users of the mail comparisons.
+func (b *bench) addUsers(ctx context.Context) error {
 	var csv bytes.Buffer
 	csv.WriteString("address,name,password\n")
 	for i := 1; i <= users; i++ {
@@ -162,9 +196,15 @@ func (b *bench) start(ctx context.Context) error {
 	return b.waypost(ctx, nil, "user", "import", file)
 }
 
-func (b *bench) stop() {
+func (b *bench) end() {
 	_ = b.serve.Process.Signal(os.Interrupt)
 	_ = b.serve.Wait()
+	b.serve = nil
+}
+
+func (b *bench) stop() {
+	b.end()
+	_ = os.RemoveAll(filepath.Join(b.dir, "data"))
 	b.wipePeers()
 }
 
@@ -174,7 +214,7 @@ func (b *bench) wipePeers() {
 	if b.alone {
 		return
 	}
-	for _, p := range []string{"sogo", "postfix", "dovecot"} {
+	for _, p := range []string{"sogo", "postfix", "dovecot", "slapd"} {
 		if out, err := exec.Command(filepath.Join(b.tools, "peers", p), "wipe").CombinedOutput(); err != nil {
 			log.Printf("wiping %s: %v: %s", p, err, out)
 		}
@@ -183,17 +223,29 @@ func (b *bench) wipePeers() {
 
 // waypost runs the command line against the server; into, if not nil, takes its JSON.
 func (b *bench) waypost(ctx context.Context, into any, args ...string) error {
+	out, err := b.command(ctx, "", args)
+	if err != nil || into == nil {
+		return err
+	}
+	return json.Unmarshal(out, into)
+}
+
+// waypostIn runs the command line with a line on its standard input.
+func (b *bench) waypostIn(ctx context.Context, line string, args ...string) error {
+	_, err := b.command(ctx, line+"\n", args)
+	return err
+}
+
+func (b *bench) command(ctx context.Context, stdin string, args []string) ([]byte, error) {
 	args = append(args, "--data", filepath.Join(b.dir, "data"), "--json")
 	cmd := exec.CommandContext(ctx, "bin/waypost", args...)
+	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("waypost %s: %w: %s", strings.Join(args, " "), err, errs.String())
+		return nil, fmt.Errorf("waypost %s: %w: %s", strings.Join(args, " "), err, errs.String())
 	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(out.Bytes(), into)
+	return out.Bytes(), nil
 }
 
 // durable refuses to measure a server that does not wait for the disk.
@@ -221,6 +273,17 @@ func (b *bench) record(v any) error {
 	return err
 }
 
+// peerUp starts a peer unless it is up.
+func (b *bench) peerUp(ctx context.Context, name string) error {
+	up := exec.CommandContext(ctx, filepath.Join(b.tools, "peers", name), "up")
+	up.Env = append(os.Environ(), fmt.Sprintf("LDAP_ENTRIES=%d", b.entries))
+	up.Stderr = os.Stderr
+	if err := up.Run(); err != nil {
+		return fmt.Errorf("starting %s: %w", name, err)
+	}
+	return nil
+}
+
 // compare runs one comparison: the peer and Waypost in turn.
 func (b *bench) compare(ctx context.Context, c comparison) error {
 	r := make([]row, len(c.figures))
@@ -228,10 +291,8 @@ func (b *bench) compare(ctx context.Context, c comparison) error {
 		r[i] = row{name: f.name, unit: f.unit, lower: f.lower}
 	}
 	if c.peer != "" && !b.alone {
-		up := exec.CommandContext(ctx, filepath.Join(b.tools, "peers", c.peer), "up")
-		up.Stderr = os.Stderr
-		if err := up.Run(); err != nil {
-			return fmt.Errorf("starting %s: %w", c.peer, err)
+		if err := b.peerUp(ctx, c.peer); err != nil {
+			return err
 		}
 	}
 	sides := []side{ourSide(b.addr)}
