@@ -1,89 +1,40 @@
 package main
 
 import (
-	"bufio"
-	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"waypost/directory"
+	"waypost/internal/ldif"
 )
 
 // readLDIF reads people from LDIF content records (RFC 2849): entries with a
 // mail attribute of the classes user, person or inetOrgPerson. Other entries
 // and attributes are passed over; URL values and change records are refused.
+// The whole directory, not people alone, is taken by waypost directory import.
 func readLDIF(r io.Reader, name string) ([]person, error) {
-	sc := bufio.NewScanner(r)
-	sc.Buffer(make([]byte, 64<<10), 4<<20)
 	var all []person
-	entry := map[string][]string{}
-	first, line := 0, 0
-	var attr, value string
-	keep := func() error {
-		if attr == "" {
-			return nil
-		}
-		v := value
+	for in := ldif.NewReader(r, ldif.Limits{}); ; {
+		rec, err := in.Next()
 		switch {
-		case strings.HasPrefix(v, "<"):
-			return fmt.Errorf("%s, line %d: %s is a URL, which is not followed", name, line, attr)
-		case strings.HasPrefix(v, ":"):
-			b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(v[1:]))
-			if err != nil {
-				return fmt.Errorf("%s, line %d: %s: %w", name, line, attr, err)
-			}
-			v = string(b)
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, fmt.Errorf("%s, %w", name, err)
+		case rec.Change != ldif.Entry:
+			return nil, fmt.Errorf("%s, line %d: a change record; only content records can be imported", name, rec.Line)
 		}
-		if strings.EqualFold(attr, "changetype") {
-			return fmt.Errorf("%s, line %d: a change record; only content records can be imported", name, line)
-		}
-		key := strings.ToLower(attr)
-		entry[key] = append(entry[key], strings.TrimLeft(v, " "))
-		attr = ""
-		return nil
-	}
-	end := func() error {
-		if err := keep(); err != nil {
-			return err
+		entry := map[string][]string{}
+		for _, a := range rec.Attributes {
+			n, _, _ := strings.Cut(strings.ToLower(a.Name), ";")
+			entry[n] = append(entry[n], a.Values...)
 		}
 		if u, ok := ldifPerson(entry); ok {
-			all = append(all, person{first, u})
-		}
-		clear(entry)
-		first = 0
-		return nil
-	}
-	for sc.Scan() {
-		line++
-		text := strings.TrimRight(sc.Text(), "\r")
-		switch {
-		case text == "":
-			if err := end(); err != nil {
-				return nil, err
-			}
-		case text[0] == '#':
-		case text[0] == ' ':
-			value += text[1:]
-		default:
-			if err := keep(); err != nil {
-				return nil, err
-			}
-			a, v, ok := strings.Cut(text, ":")
-			if !ok {
-				return nil, fmt.Errorf("%s, line %d: %q is no attribute line", name, line, text)
-			}
-			attr, _, _ = strings.Cut(a, ";")
-			value = v
-			if first == 0 {
-				first = line
-			}
+			all = append(all, person{rec.Line, u})
 		}
 	}
-	if err := sc.Err(); err != nil {
-		return nil, fmt.Errorf("%s, line %d: %w", name, line, err)
-	}
-	return all, end()
 }
 
 func ldifPerson(e map[string][]string) (directory.NewUser, bool) {

@@ -29,20 +29,23 @@ type cli struct {
 	Config string `help:"Configuration file (TOML)." placeholder:"FILE" env:"WAYPOST_CONFIG" type:"path"`
 	JSON   bool   `name:"json" help:"Print JSON."`
 
-	Serve    serveCmd    `cmd:"" help:"Run every role in this process."`
-	Ready    readyCmd    `cmd:"" help:"Wait until every door answers."`
-	Domain   domainCmd   `cmd:"" help:"Mail domains."`
-	User     userCmd     `cmd:"" help:"Users and rooms."`
-	Group    groupCmd    `cmd:"" help:"Distribution lists."`
-	Mailbox  mailboxCmd  `cmd:"" help:"Import, export and look at mailboxes."`
-	Queue    queueCmd    `cmd:"" help:"The queue of outgoing mail."`
-	Device   deviceCmd   `cmd:"" help:"Phones: list, wipe, block."`
-	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong and say how to mend it."`
-	Migrate  migrateCmd  `cmd:"" help:"Bring the schemas up to date."`
-	Conf     confCmd     `cmd:"" name:"config" help:"About the configuration."`
-	Links    linksCmd    `cmd:"" help:"Certificates of the links between the programs."`
-	Database databaseCmd `cmd:"" help:"Run a program of PostgreSQL as the database's superuser, for backups."`
-	Version  struct{}    `cmd:"" help:"Print the version."`
+	Serve     serveCmd     `cmd:"" help:"Run every role in this process."`
+	Ready     readyCmd     `cmd:"" help:"Wait until every door answers."`
+	Domain    domainCmd    `cmd:"" help:"Mail domains."`
+	User      userCmd      `cmd:"" help:"Users and rooms."`
+	Group     groupCmd     `cmd:"" help:"Distribution lists."`
+	Directory directoryCmd `cmd:"" help:"The directory as a tree of entries: import, export, search, check, prepare."`
+	Delegate  delegateCmd  `cmd:"" help:"Let somebody administer a part of the organisation."`
+	Org       orgCmd       `cmd:"" help:"Organisations to test with."`
+	Mailbox   mailboxCmd   `cmd:"" help:"Import, export and look at mailboxes."`
+	Queue     queueCmd     `cmd:"" help:"The queue of outgoing mail."`
+	Device    deviceCmd    `cmd:"" help:"Phones: list, wipe, block."`
+	Doctor    doctorCmd    `cmd:"" help:"Look for what is wrong and say how to mend it."`
+	Migrate   migrateCmd   `cmd:"" help:"Bring the schemas up to date."`
+	Conf      confCmd      `cmd:"" name:"config" help:"About the configuration."`
+	Links     linksCmd     `cmd:"" help:"Certificates of the links between the programs."`
+	Database  databaseCmd  `cmd:"" help:"Run a program of PostgreSQL as the database's superuser, for backups."`
+	Version   struct{}     `cmd:"" help:"Print the version."`
 }
 
 // app is what a command works with.
@@ -97,6 +100,15 @@ var commands = map[string]struct {
 	"group remove <address>":          {needDirectory, (*app).groupRemove, "waypost group remove staff@example.org --member ann@example.org"},
 	"group show <address>":            {needDirectory, (*app).groupShow, "waypost group show staff@example.org"},
 	"group list":                      {needDirectory, (*app).groupList, "waypost group list"},
+	"directory import <file>":         {needDirectory, (*app).directoryImport, "waypost directory import forest.ldif"},
+	"directory export <file>":         {needDirectory, (*app).directoryExport, "waypost directory export --base OU=Sales,DC=example,DC=org sales.ldif"},
+	"directory search <filter>":       {needDirectory, (*app).directorySearch, "waypost directory search '(anr=smith)' --attributes cn,mail"},
+	"directory show <dn>":             {needDirectory, (*app).directoryShow, "waypost directory show ann@example.org"},
+	"directory check":                 {needDirectory, (*app).directoryCheck, "waypost directory check"},
+	"directory prep forest":           {needDirectory, (*app).prepForest, "waypost directory prep forest --dry-run"},
+	"directory prep domain <domain>":  {needDirectory, (*app).prepDomain, "waypost directory prep domain example.org"},
+	"delegate <admin>":                {needDirectory, (*app).delegate, "waypost delegate helpdesk@example.org --on Sales/North --allow reset-password,edit-users"},
+	"org generate":                    {needNothing, (*app).orgGenerate, "waypost org generate --scale lab --seed 7 --ldif lab.ldif"},
 	"mailbox show <address>":          {needMail, (*app).mailboxShow, "waypost mailbox show ann@example.org"},
 	"mailbox deleted <address>":       {needMail, (*app).mailboxDeleted, "waypost mailbox deleted ann@example.org"},
 	"mailbox restore <address> <id>":  {needMail, (*app).mailboxRestore, "waypost mailbox restore ann@example.org --since 2d"},
