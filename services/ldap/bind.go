@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -76,16 +77,32 @@ var (
 	slowedDown     = &refusal{codeInvalidCredentials, acceptError("775")}
 )
 
+// problemData are the codes for who showed the right password; a test keeps
+// them total. AD has none for a second factor: "logon type not granted".
+var problemData = map[directory.Problem]string{
+	directory.AccountDisabled:   "533",
+	directory.AccountExpired:    "701",
+	directory.AppPasswordNeeded: "569",
+	directory.FactorNeeded:      "569",
+	directory.FactorWrong:       "569",
+	directory.MustChange:        "773",
+	directory.PasswordExpired:   "532",
+}
+
 func acceptError(data string) string {
 	return "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data " + data + ", v1db1"
 }
 
 // bindError is what a bind says about a failed sign-in.
-func bindError(err error) error {
-	switch fault.Of(err) {
-	case fault.Unauthenticated, fault.Denied, fault.NotFound, fault.Invalid:
+func (o *op) bindError(err error) error {
+	o.tellPolicy(err)
+	var problem *directory.SignInProblem
+	switch k := fault.Of(err); {
+	case errors.As(err, &problem):
+		return refuse(codeInvalidCredentials, "%s: %s", acceptError(problemData[problem.Why]), problem.Error())
+	case k == fault.Unauthenticated || k == fault.Denied || k == fault.NotFound || k == fault.Invalid:
 		return badCredentials
-	case fault.Limit:
+	case k == fault.Limit:
 		return slowedDown
 	}
 	return err
@@ -104,7 +121,7 @@ func (o *op) signIn(login, password string) error {
 	})
 	if err != nil {
 		c.failed(o.ctx, err)
-		return bindError(err)
+		return o.bindError(err)
 	}
 	c.welcome(who)
 	return nil
@@ -147,8 +164,9 @@ const (
 
 // failed makes a guesser wait, longer after each failure in a row.
 func (c *conn) failed(ctx context.Context, err error) {
-	if k := fault.Of(err); k != fault.Unauthenticated && k != fault.Limit {
-		return
+	var problem *directory.SignInProblem
+	if k := fault.Of(err); k != fault.Unauthenticated && k != fault.Limit || errors.As(err, &problem) {
+		return // not a guess
 	}
 	if c.failures++; c.failures >= maxFailures {
 		c.end(codeStrongerAuth, "too many failures", true)

@@ -250,3 +250,29 @@ func TestManyFailuresEndTheConnection(t *testing.T) {
 		}
 	}
 }
+
+func TestProblemsOfTheRightPassword(t *testing.T) {
+	w := start(t)
+	for _, p := range directory.Problems() {
+		if problemData[p] == "" {
+			t.Errorf("no code for %v", p)
+		}
+		r := dialRaw(t, w.addr)
+		r.send(message(1, bindOp(p.String(), "right"), controlOf(oidPolicy, false, "")))
+		x := r.want(1, codeInvalidCredentials)
+		if !strings.Contains(x.text, "data "+problemData[p]+", v1db1") {
+			t.Errorf("%v: %s", p, x.text)
+		}
+		v := controlIn(t, x.controls, oidPolicy)
+		if tells := v != element(ber.Sequence); tells != (p == directory.MustChange || p == directory.PasswordExpired) {
+			t.Errorf("%v: the policy control says %x", p, v)
+		}
+	}
+	// A password that must be changed changes itself, and nothing else does.
+	guest := dial(t, w.addr)
+	_, err := guest.PasswordModify(goldap.NewPasswordModifyRequest(directory.PasswordExpired.String(), "hidden", "renewed"))
+	wantCode(t, "an expired one", err, codeSuccess)
+	_, err = guest.PasswordModify(goldap.NewPasswordModifyRequest(directory.AccountDisabled.String(), "renewed", "again"))
+	wantCode(t, "a disabled account's", err, codeInvalidCredentials)
+	wantCode(t, "bob's new one", guest.Bind("bob", "renewed"), codeSuccess)
+}

@@ -89,6 +89,7 @@ func init() { // for the readers refer to handlers
 		oidDirSync:                {onSearch, (*op).readDirSync},
 		oidDomainScope:            {onSearch, flag((*controls).setDomainScope)},
 		oidSearchOptions:          {onSearch, (*op).readSearchOptions},
+		oidPolicy:                 {onBind | onExtended, (*op).readPolicy},
 		oidPermissive:             {onModify, flag((*controls).setPermissive)},
 		// SD flags choose parts of a security descriptor; whoever may see one
 		// sees it whole.
@@ -119,6 +120,7 @@ type controls struct {
 	sync     *syncRequest
 	persist  *persistRequest
 	notify   bool
+	policy   bool
 	extended *extendedDN
 	// fixed are those controls, as they came, that a cookie is bound to.
 	fixed string

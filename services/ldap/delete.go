@@ -10,7 +10,7 @@ func (o *op) delete() error {
 	if err != nil {
 		return err
 	}
-	w, err := o.c.server.tree.DeleteEntry(o.ctx, o.who, dn, o.options())
+	w, err := o.c.server.tree.DeleteEntry(o.client(), o.who, dn, o.options())
 	if err != nil {
 		return err
 	}

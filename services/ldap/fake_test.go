@@ -409,6 +409,12 @@ func (m *memTree) AddEntry(_ context.Context, _ directory.Principal, dn tree.DN,
 	}
 	values := map[string][]string{}
 	for _, a := range attributes {
+		if strings.HasSuffix(a.Name, "Pwd") || strings.HasSuffix(a.Name, "Password") {
+			if err := shortPassword(plainPassword(a.Values[0])); err != nil {
+				return tree.Written{}, err
+			}
+			continue
+		}
 		values[a.Name] = append(values[a.Name], a.Values...)
 	}
 	n := m.insert(dn, values)
@@ -427,7 +433,22 @@ func (m *memTree) ModifyEntry(_ context.Context, _ directory.Principal, dn tree.
 	}
 	w := tree.Written{ID: x.id, Pre: read(x, o.PreRead)}
 	values := maps.Clone(x.values)
+	var was *string
 	for _, mod := range mods {
+		if strings.HasSuffix(mod.Name, "Pwd") || strings.HasSuffix(mod.Name, "Password") {
+			p := plainPassword(mod.Values[0])
+			if mod.Op == tree.ModDelete {
+				was = &p
+				continue
+			}
+			if err := shortPassword(p); err != nil {
+				return tree.Written{}, err
+			}
+			if err := m.accounts.change(x.id, was, p); err != nil {
+				return tree.Written{}, err
+			}
+			continue
+		}
 		old := values[mod.Name]
 		switch mod.Op {
 		case tree.ModAdd:
@@ -526,10 +547,23 @@ func (m *memTree) ChangePassword(_ context.Context, as directory.Principal, dn t
 		made = "made-up-1"
 		fresh = made
 	}
-	if len(fresh) < 4 {
-		return "", fault.New(fault.Invalid, "the password is too short")
+	if err := shortPassword(fresh); err != nil {
+		return "", err
 	}
 	return made, m.accounts.change(x.id, old, fresh)
+}
+
+func shortPassword(s string) error {
+	if len(s) < 4 {
+		return tree.Refuse(tree.ResultConstraintViolation, "the password is too short")
+	}
+	return nil
+}
+
+// plainPassword is what unicodePwd and userPassword mean.
+func plainPassword(v string) string {
+	v = strings.ReplaceAll(v, "\x00", "") // of the ASCII that tests use
+	return strings.Trim(v, `"`)
 }
 
 // memAccounts lets people in.
@@ -583,6 +617,11 @@ func (a *memAccounts) SignIn(_ context.Context, c directory.Credentials) (direct
 			if strings.EqualFold(name, c.Login) {
 				return p.who, nil
 			}
+		}
+	}
+	for _, p := range directory.Problems() {
+		if c.Login == p.String() {
+			return directory.Principal{}, &directory.SignInProblem{Why: p, Who: a.people[1].who}
 		}
 	}
 	if strings.HasPrefix(c.Login, "slow") {

@@ -6,8 +6,7 @@ import (
 )
 
 // modify changes an entry's attributes, all or none (RFC 4511 §4.6, RFC 4525).
-// A password is set first and by itself, for policies often refuse one; when
-// the rest is refused after that, it has changed all the same.
+// A password is set together with the rest.
 func (o *op) modify() error {
 	if err := o.mayWrite(); err != nil {
 		return err
@@ -18,7 +17,7 @@ func (o *op) modify() error {
 	var mods []tree.Modification
 	var password passwords
 	var n counter
-	changed := false
+	rest := false // something besides a password
 	for list.More() {
 		s := list.Inside(ber.Sequence)
 		how := s.Enum()
@@ -40,13 +39,13 @@ func (o *op) modify() error {
 		case m.Op == tree.ModIncrement && len(values) != 1:
 			return refuse(codeProtocolError, "%s: one value is needed", a) // RFC 4525 §3
 		case o.isPassword(a):
-			changed = true
 			if err := password.take(m); err != nil {
 				return err
 			}
 		default:
-			mods = append(mods, m)
+			rest = true
 		}
+		mods = append(mods, m)
 	}
 	if d.Close(&list); d.Err() != nil {
 		return d.Err()
@@ -58,15 +57,16 @@ func (o *op) modify() error {
 	if err != nil {
 		return err
 	}
-	if changed {
-		if err := password.set(o, dn); err != nil || len(mods) == 0 {
-			return err
-		}
+	if err := password.allowed(o); err != nil {
+		return err
 	}
 	if len(mods) == 0 {
 		return refuse(codeProtocolError, "nothing to modify")
 	}
-	w, err := o.c.server.tree.ModifyEntry(o.ctx, o.who, dn, mods, o.options())
+	w, err := o.c.server.tree.ModifyEntry(o.client(), o.who, dn, mods, o.options())
+	if err != nil && !rest {
+		return passwordError(err, password.old)
+	}
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (o *op) modifyDN() error {
 		}
 		superior = &to
 	}
-	w, err := o.c.server.tree.MoveEntry(o.ctx, o.who, dn, rdn, deleteOld, superior, o.options())
+	w, err := o.c.server.tree.MoveEntry(o.client(), o.who, dn, rdn, deleteOld, superior, o.options())
 	if err != nil {
 		return err
 	}

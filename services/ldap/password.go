@@ -1,6 +1,7 @@
 package ldap
 
 import (
+	"errors"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -47,8 +48,13 @@ func (o *op) passwordModify() error {
 		who, err = o.c.server.accounts.SignIn(o.ctx, directory.Credentials{
 			Login: o.c.login(identity), Password: old, From: o.c.from, Door: "ldap",
 		})
+		var problem *directory.SignInProblem
+		if errors.As(err, &problem) && problem.Renewable() && problem.Who.ID != 0 {
+			who, err = problem.Who, nil
+		}
 		if err != nil {
-			return bindError(err)
+			o.c.failed(o.ctx, err)
+			return o.bindError(err)
 		}
 		named = false
 	}
@@ -60,7 +66,7 @@ func (o *op) passwordModify() error {
 	if hasOld {
 		shown = &old
 	}
-	made, err = o.c.server.tree.ChangePassword(o.ctx, who, dn, shown, fresh)
+	made, err = o.c.server.tree.ChangePassword(o.client(), who, dn, shown, fresh)
 	if err != nil {
 		return passwordError(err, hasOld)
 	}
@@ -126,53 +132,72 @@ func (o *op) account(who directory.Principal, identity string, named bool) (tree
 // passwordError words a failed change as Active Directory does, so that its
 // clients tell a wrong old password from a new one that the policy refuses.
 func passwordError(err error, change bool) error {
-	switch k := fault.Of(err); {
+	var refused *tree.Refusal
+	k := fault.Of(err)
+	switch {
 	case k == fault.Unauthenticated && change:
 		return refuse(codeConstraintViolation, "00000056: AtrErr: DSID-03191083, #1: the old password is wrong")
+	case errors.As(err, &refused) && (refused.Code != tree.ResultConstraintViolation || strings.HasPrefix(fault.Say(err), "0000")):
+		return err
 	case k == fault.Invalid:
 		return refuse(codeConstraintViolation, "0000052D: AtrErr: DSID-03190FA6, #1: %s", fault.Say(err))
 	}
 	return err
 }
 
-// passwords are the modifications of unicodePwd and userPassword in a modify.
+// passwords are the parts of an add or modify that set a password. The tree
+// carries them out together with the rest; here is only looked whether they may
+// come, and whether they are as clients of Active Directory write them
+// (directory-schema §17): delete of the old with add of the new is a change,
+// replace a reset.
 type passwords struct {
-	secret         bool // unicodePwd was named
-	old, new       *string
-	replaced, made bool
+	secret   bool // unicodePwd was named
+	old, new bool
 }
 
-// take reads one of them (directory-schema §17): delete with a value and add is
-// a change, replace (and add alone) a reset.
 func (p *passwords) take(m tree.Modification) error {
 	if len(m.Values) != 1 {
 		return refuse(codeUnwilling, "%s: one value is needed", m.Name)
 	}
-	v, err := passwordValue(m.Name, m.Values[0])
-	if err != nil {
+	if err := checkPassword(m.Name, m.Values[0]); err != nil {
 		return err
 	}
 	p.secret = p.secret || m.Name == "unicodePwd"
 	switch {
-	case m.Op == tree.ModDelete && p.old == nil && !p.replaced:
-		p.old = &v
-	case m.Op == tree.ModAdd && p.new == nil:
-		p.new = &v
-	case m.Op == tree.ModReplace && p.new == nil && p.old == nil:
-		p.new, p.replaced = &v, true
+	case m.Op == tree.ModDelete && !p.old:
+		p.old = true
+	case (m.Op == tree.ModAdd || m.Op == tree.ModReplace && !p.old) && !p.new:
+		p.new = true
 	default:
 		return refuse(codeUnwilling, "%s: delete and add, or replace", m.Name)
 	}
 	return nil
 }
 
-// passwordValue gives the password that a value means.
-func passwordValue(name, value string) (string, error) {
+// any tells whether there is a password.
+func (p *passwords) any() bool { return p.old || p.new }
+
+// allowed tells whether it may come on this connection. AD takes unicodePwd
+// under TLS only, whoever the client is.
+func (p *passwords) allowed(o *op) error {
+	switch {
+	case !p.any():
+		return nil
+	case !p.new:
+		return refuse(codeUnwilling, "a password is changed, not removed")
+	case p.secret && o.c.tls == nil || !o.c.private():
+		return refuse(codeUnwilling, "0000001F: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM): a password is only taken under TLS")
+	}
+	return nil
+}
+
+// checkPassword tells whether a value can be a password.
+func checkPassword(name, value string) error {
 	if name == "userPassword" {
-		if !utf8.ValidString(value) || strings.HasPrefix(value, "{") {
-			return "", refuse(codeUnwilling, "userPassword: a password in clear text is needed, not its hash")
+		if value == "" || !utf8.ValidString(value) || strings.HasPrefix(value, "{") {
+			return refuse(codeUnwilling, "userPassword: a password in clear text is needed, not its hash")
 		}
-		return value, nil
+		return nil
 	}
 	units := make([]uint16, len(value)/2)
 	for i := range units {
@@ -180,30 +205,7 @@ func passwordValue(name, value string) (string, error) {
 	}
 	text := string(utf16.Decode(units))
 	if len(value)%2 != 0 || len(text) < 2 || text[0] != '"' || text[len(text)-1] != '"' || strings.ContainsRune(text, utf8.RuneError) {
-		return "", refuse(codeUnwilling, "unicodePwd: a password in quotes, as UTF-16, is needed")
-	}
-	return text[1 : len(text)-1], nil
-}
-
-// set carries the change out.
-func (p *passwords) set(o *op, dn tree.DN) error {
-	if p.new == nil || *p.new == "" {
-		return refuse(codeUnwilling, "a password is changed, not removed")
-	}
-	if err := p.allowed(o); err != nil {
-		return err
-	}
-	if _, err := o.c.server.tree.ChangePassword(o.ctx, o.who, dn, p.old, *p.new); err != nil {
-		return passwordError(err, p.old != nil)
-	}
-	return nil
-}
-
-// allowed tells whether a password may come on this connection. AD takes
-// unicodePwd under TLS only, whoever the client is.
-func (p *passwords) allowed(o *op) error {
-	if p.secret && o.c.tls == nil || !o.c.private() {
-		return refuse(codeUnwilling, "0000001F: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM): a password is only taken under TLS")
+		return refuse(codeUnwilling, "unicodePwd: a password in quotes, as UTF-16, is needed")
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func (o *op) saslExternal(authzid string) error {
 	who, err := c.server.cfg.External(o.ctx, chains[0])
 	if err != nil {
 		c.failed(o.ctx, err)
-		return bindError(err)
+		return o.bindError(err)
 	}
 	c.welcome(who)
 	if !c.is(authzid, "") {

@@ -1,8 +1,10 @@
 package ldap
 
 import (
+	"context"
 	"strings"
 
+	"waypost/directory"
 	"waypost/directory/tree"
 	"waypost/services/ldap/ber"
 )
@@ -14,6 +16,10 @@ func (o *op) mayWrite() error {
 	}
 	return nil
 }
+
+// client is the operation's context, which tells the audit log where the change
+// comes from.
+func (o *op) client() context.Context { return directory.WithClient(o.ctx, o.c.from.String()) }
 
 // counter bounds what one request has of attributes and values.
 type counter struct{ attributes, values int }
