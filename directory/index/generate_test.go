@@ -65,9 +65,9 @@ func (o *organisation) add(class, rdnAttr, rdn string, parent directory.ObjectID
 	return &o.objects[len(o.objects)-1]
 }
 
-func (obj_ *builder) set(name string, values ...string) *builder {
-	obj_.o.Attributes = append(obj_.o.Attributes, tree.Attribute{Name: name, Values: values})
-	return obj_
+func (b *builder) set(name string, values ...string) *builder {
+	b.o.Attributes = append(b.o.Attributes, tree.Attribute{Name: name, Values: values})
+	return b
 }
 
 type builder struct{ o *index.Object }

@@ -42,7 +42,7 @@ type Index struct {
 	present []bitmap // by attribute: who has stored or cold values
 	classes []bitmap // by class: whose most specific class it is
 	deleted bitmap
-	ghosts  bitmap      // who is not here, although links may lead there
+	ghosts  bitmap   // who is not here, although links may lead there
 	extra   []bitmap // by auxiliary class: who names it itself
 	heads   []uint32 // of naming contexts
 	naming  []bool   // by attribute: some object is named by it
