@@ -27,8 +27,12 @@ var families = []struct {
 	class string
 	is    family
 }{
-	{"computer", computer}, {classUser, person}, {classGroup, group}, {"contact", contact},
-	{classDomain, domain}, {classOU, unit},
+	{"computer", computer},
+	{classUser, person},
+	{classGroup, group},
+	{"contact", contact},
+	{classDomain, domain},
+	{classOU, unit},
 }
 
 // familyOf tells the family of a class.
