@@ -136,6 +136,9 @@ func (c *conn) stop(gently bool) {
 	c.gentle = gently && (c.gentle || !c.ended)
 	c.mu.Unlock()
 	c.end(codeUnavailable, "the server is stopping", true)
+	if !gently {
+		_ = c.socket.SetWriteDeadline(time.Unix(1, 0)) // one that waits for a slow client
+	}
 	c.cancelOps(errStopping, func(o *op) bool { return o.watch || !gently })
 }
 

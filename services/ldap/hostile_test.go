@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"io"
 	"net"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -358,11 +357,6 @@ func FuzzRequest(f *testing.F) {
 			t.Fatal("the connection does not end")
 		}
 		cancel()
-		if !testing.Short() && os.Getenv("WAYPOST_FUZZ_QUIET") == "" {
-			w.tree.mu.Lock()
-			w.tree.seen = nil
-			w.tree.mu.Unlock()
-		}
 	})
 }
 

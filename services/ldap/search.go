@@ -39,7 +39,7 @@ func (o *op) search() error {
 	if s.q.Scope == tree.Base && isAggregate(s.dn) && s.dn.Equal(o.c.server.subschemaDN()) {
 		return s.local(o.c.server.subschemaEntry())
 	}
-	if len(s.dn) == 0 && !o.c.door.Global && !o.ctl.phantom && o.ctl.persist == nil && o.ctl.sync == nil {
+	if len(s.dn) == 0 && !o.c.door.Global && !o.ctl.phantom {
 		return refuse(codeNoSuchObject, "0000208D: NameErr: nothing lies at the empty name but the rootDSE; the global catalog has everything")
 	}
 	if err := o.assertBase(s.dn); err != nil {
