@@ -86,18 +86,18 @@ func (a *app) directoryImport(ctx context.Context, c *cli) error {
 		return err
 	}
 	m := &importer{
-		dir: a.tree(), as: operator(), from: &fileFeed{f, info.Size()}, what: in.File, state: path + ".position",
+		dir: a.tree(), as: operator(), from: &fileFeed{f, info.Size()}, state: path + ".position",
 		imported: imported{Of: fmt.Sprintf("%s, %d bytes, %s", path, info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))},
 	}
 	sum, err := a.imports(ctx, m, in.Restart, true)
 	if err != nil {
 		return err
 	}
-	if err := a.out.show(sum, func(w io.Writer) { sum.people(w, in.File) }); err != nil {
+	if err := a.out.show(sum, func(w io.Writer) { sum.people(w, in.File, m.from.unit()) }); err != nil {
 		return err
 	}
 	if sum.Refused > 0 {
-		return fault.New(fault.Invalid, "%s of %s refused", was(sum.Refused, "record"), in.File)
+		return fault.New(fault.Invalid, "%s refused", was(sum.Refused, "record"))
 	}
 	return nil
 }
@@ -127,7 +127,7 @@ func (a *app) imports(ctx context.Context, m *importer, restart, bytes bool) (*i
 const shownRefusals = 20
 
 // people prints the report.
-func (r *importReport) people(w io.Writer, what string) {
+func (r *importReport) people(w io.Writer, what, unit string) {
 	fmt.Fprintf(w, "%s: %s added, %d changed, %d there already, %d refused, in %.1f s.\n", what, countOf(r.Added, "entry", "entries"), r.Changed, r.Present, r.Refused, r.Seconds)
 	for _, why := range slices.Sorted(maps.Keys(r.LeftOut)) {
 		if n := r.LeftOut[why]; n > 0 {
@@ -138,7 +138,7 @@ func (r *importReport) people(w io.Writer, what string) {
 		if i == shownRefusals {
 			break
 		}
-		fmt.Fprintf(w, "  %s\n", x.text())
+		fmt.Fprintf(w, "  %s %s\n", unit, x.text())
 	}
 	if r.Refused > shownRefusals {
 		fmt.Fprintf(w, "  and %d more\n", r.Refused-shownRefusals)
@@ -340,6 +340,8 @@ func (a *app) directoryShow(ctx context.Context, c *cli) error {
 	var found *tree.Entry
 	err = a.tree().Search(ctx, operator(), &tree.Query{Base: dn, Scope: tree.Base, Attributes: []string{"*", "+"}}, func(e *tree.Entry) error {
 		found = e
+		// What a class may have is the schema's to tell.
+		e.Attributes = slices.DeleteFunc(e.Attributes, func(x tree.Attribute) bool { return strings.HasPrefix(x.Name, "allowed") })
 		return nil
 	})
 	if err == nil && found == nil {

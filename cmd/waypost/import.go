@@ -47,6 +47,7 @@ type place struct {
 type feed interface {
 	each(from place, fn func(rec *ldif.Record, wrong *ldif.SyntaxError, at place) error) error
 	total() int64 // of Offset
+	unit() string // what item.line counts: lines or records
 }
 
 // refusal is a record that was not taken.
@@ -80,7 +81,6 @@ type importer struct {
 	dir      bulkTree
 	as       directory.Principal
 	from     feed
-	what     string // for messages
 	state    string // the file of imported; "" for none
 	progress func(place)
 	every    func(at place) error // for tests: called before a batch is written
@@ -274,12 +274,9 @@ func (m *importer) add(ctx context.Context, items []item, last bool) error {
 		switch {
 		case a.Err == nil:
 			m.Sum.Added++
+		case r == nil && (fault.Of(a.Err) == fault.Internal || fault.Of(a.Err) == fault.Unavailable):
+			return a.Err
 		case r == nil:
-			if fault.Of(a.Err) == fault.Internal || fault.Of(a.Err) == fault.Unavailable {
-				return a.Err
-			}
-			err = m.refuse(it, a.Err)
-		case r.Code == tree.ResultEntryAlreadyExists:
 			err = m.there(ctx, it, a.Err)
 		case !last && (r.Code == tree.ResultNoSuchObject || r.Code == tree.ResultConstraintViolation && it.links):
 			m.waiting[it.line] = true
@@ -287,7 +284,7 @@ func (m *importer) add(ctx context.Context, items []item, last bool) error {
 				m.Sum.LeftOut[name] -= n // it comes again
 			}
 		default:
-			err = m.refuse(it, a.Err)
+			err = m.there(ctx, it, a.Err)
 		}
 		if err != nil {
 			return err
@@ -319,19 +316,23 @@ func (m *importer) addAll(ctx context.Context, list []dirpg.NewEntry) ([]dirpg.A
 	return append(first, rest...), err
 }
 
-// there tells whether an entry that is there already is the same.
-func (m *importer) there(ctx context.Context, it *item, err error) error {
-	differs, lookErr := m.differs(ctx, it)
+// there takes what was refused for good as present when the directory has the
+// very same, whatever the reason was: it makes some entries itself that it
+// would take from nobody.
+func (m *importer) there(ctx context.Context, it *item, refused error) error {
+	differs, err := m.differs(ctx, it)
+	var r *tree.Refusal
+	exists := errors.As(refused, &r) && r.Code == tree.ResultEntryAlreadyExists
 	switch {
-	case lookErr != nil && fault.Of(lookErr) != fault.NotFound:
-		return lookErr
-	case lookErr != nil: // another entry has the name, in a domain that is not ours to see
-		return m.refuse(it, err)
-	case len(differs) == 0:
-		m.Sum.Present++
-		return nil
+	case err != nil && fault.Of(err) != fault.NotFound && fault.Of(err) != fault.Invalid:
+		return err
+	case err != nil, len(differs) > 0 && !exists:
+		return m.refuse(it, refused)
+	case len(differs) > 0:
+		return m.refuse(it, fault.New(fault.Exists, "it is there already with other values of %s", strings.Join(differs, ", ")))
 	}
-	return m.refuse(it, fault.New(fault.Exists, "it is there already with other values of %s", strings.Join(differs, ", ")))
+	m.Sum.Present++
+	return nil
 }
 
 // refuse notes a record that was not taken.
@@ -352,11 +353,11 @@ func (m *importer) refuse(it *item, err error) error {
 		m.told = f
 		m.Sum.Report = m.reportName()
 	}
-	_, err = fmt.Fprintf(m.told, "%s\n", r.text())
+	_, err = fmt.Fprintf(m.told, "%s %s\n", m.from.unit(), r.text())
 	return err
 }
 
-func (r refusal) text() string { return fmt.Sprintf("line %d: %s: %s", r.Line, r.DN, r.Why) }
+func (r refusal) text() string { return fmt.Sprintf("%d: %s: %s", r.Line, r.DN, r.Why) }
 
 // whyOf is the fault's text without what it was wrapped in and without LDAP's
 // number.
@@ -450,6 +451,7 @@ type fileFeed struct {
 }
 
 func (x *fileFeed) total() int64 { return x.size }
+func (x *fileFeed) unit() string { return "line" }
 
 func (x *fileFeed) each(from place, fn func(*ldif.Record, *ldif.SyntaxError, place) error) error {
 	if _, err := x.f.Seek(from.Offset, io.SeekStart); err != nil {

@@ -135,8 +135,8 @@ func (m *importer) differs(ctx context.Context, it *item) (names []string, err e
 		found = true
 		for _, a := range it.entry.Attributes {
 			s, ok := sch.Attribute(a.Name)
-			if !ok || notCompared[a.Name] {
-				continue
+			if !ok || notCompared[a.Name] || strings.EqualFold(s.Name, it.entry.DN[0][0].Attribute) {
+				continue // the name led here
 			}
 			if !hasAll(s, e.Get(s.Name), a.Values) {
 				names = append(names, s.Name)
@@ -156,7 +156,14 @@ func hasAll(a *schema.Attribute, have, want []string) bool {
 	key := func(v string) string {
 		switch {
 		case a.Name == "proxyAddresses", a.Name == "targetAddress", a.Name == "mail":
-			return directory.Fold(v)
+			kind, address, ok := strings.Cut(v, ":")
+			if !ok {
+				kind, address = "", v
+			}
+			if k, err := directory.AddressKey(address); err == nil {
+				address = k
+			}
+			return directory.Fold(kind + ":" + address)
 		case a.Syntax.DN():
 			if dn, err := tree.ParseDN(v); err == nil {
 				return dn.Key()

@@ -128,6 +128,7 @@ func passwordText(p string) string {
 type generatorFeed struct{ g *orggen.Generator }
 
 func (x generatorFeed) total() int64 { return int64(x.g.Len()) }
+func (x generatorFeed) unit() string { return "record" }
 
 func (x generatorFeed) each(from place, fn func(*ldif.Record, *ldif.SyntaxError, place) error) error {
 	return x.g.From(int(from.Offset), func(r *ldif.Record) error { return fn(r, nil, place{Offset: int64(r.Line)}) })
@@ -137,7 +138,7 @@ func (x generatorFeed) each(from place, fn func(*ldif.Record, *ldif.SyntaxError,
 func (a *app) orgFill(ctx context.Context, g *orggen.Generator, o orggen.Options, restart bool, res *generated) error {
 	name := fmt.Sprintf("org-%s-%d", o.Profile.Name, o.Seed)
 	m := &importer{
-		dir: a.tree(), as: operator(), from: generatorFeed{g}, what: name,
+		dir: a.tree(), as: operator(), from: generatorFeed{g},
 		state:    filepath.Join(a.cfg.Data, name+".position"),
 		imported: imported{Of: fmt.Sprintf("%s %s photos %v passwords %d broken %t", name, o.Root, o.Photos, o.Passwords, o.Broken)},
 	}
@@ -149,13 +150,12 @@ func (a *app) orgFill(ctx context.Context, g *orggen.Generator, o orggen.Options
 		return err
 	}
 	res.Import = sum
-	if err := a.out.show(res, func(w io.Writer) {
-		sum.people(w, name)
-		fmt.Fprint(w, strings.TrimSpace(passwordText(res.Password)+"\n"))
-	}); err != nil {
-		return err
-	}
-	return nil
+	return a.out.show(res, func(w io.Writer) {
+		sum.people(w, name, m.from.unit())
+		if res.Password != "" {
+			fmt.Fprintf(w, "The password of %s is %s.\n", countOf(o.Passwords, "person", "people"), res.Password)
+		}
+	})
 }
 
 // writePlanted lists what is odd or wrong on purpose.
