@@ -37,7 +37,7 @@ func (s *Store) AddUsers(ctx context.Context, as directory.Principal, list []dir
 	work.SetLimit(hashers)
 	for i, n := range list {
 		work.Go(func() (err error) {
-			hashes[i], err = s.prepare(hashing, &n)
+			hashes[i], err = s.prepare(hashing, as, &n)
 			ready[i] = n
 			return err
 		})
@@ -205,7 +205,7 @@ func (w *writing) bulkRDNs(ctx context.Context, objects []*object) error {
 func (b *bulk) object(o *object, d derived, raw []byte) {
 	b.objects = append(b.objects, []any{
 		o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, o.usn, o.usn, o.created, o.created,
-		int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(),
+		int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(), packNames(d.keys),
 	})
 	for _, k := range d.keys {
 		b.names = append(b.names, []any{int16(k.kind), k.key, o.id})
@@ -234,7 +234,7 @@ func (w *writing) copyIn(ctx context.Context, b bulk, id directory.ObjectID, c c
 	}{
 		{"object", []string{
 			"id", "guid", "parent", "class", "rdn", "rdn_key", "attributes", "mailbox", "usn_created", "usn_changed", "created", "changed",
-			"kind", "address", "name", "home_mdb", "quota", "hidden", "roles", "terms", "extra", "sid",
+			"kind", "address", "name", "home_mdb", "quota", "hidden", "roles", "terms", "extra", "sid", "names",
 		}, b.objects},
 		{"name", []string{"kind", "key", "object"}, b.names},
 		{"link", []string{"attribute", "source", "target", "usn"}, b.links},

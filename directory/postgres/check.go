@@ -3,13 +3,16 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
 	"waypost/directory"
+	"waypost/directory/access"
+	"waypost/directory/index"
+	"waypost/directory/tree"
 	"waypost/internal/fault"
 	"waypost/internal/pgdb"
 )
@@ -62,6 +65,10 @@ var laws = []struct{ law, sql string }{
 			SELECT id FROM directory.object WHERE parent IS NULL
 			UNION SELECT o.id FROM directory.object o JOIN tree t ON o.parent = t.id)
 		SELECT id FROM directory.object WHERE id NOT IN (SELECT id FROM tree)`},
+	{"the names of an object are its rows", `
+		SELECT o.id FROM directory.object o LEFT JOIN (
+			SELECT object, string_agg(kind || key, E'\n' ORDER BY kind, key) AS names FROM directory.name GROUP BY object) n ON n.object = o.id
+		WHERE o.names <> coalesce(n.names, '')`},
 	{"there is one root", `SELECT id FROM directory.object WHERE parent IS NULL AND id <> 1`},
 	{"nothing that is there has a parent that is gone", `
 		SELECT o.id FROM directory.object o JOIN directory.object p ON p.id = o.parent WHERE p.deleted IS NOT NULL`},
@@ -166,61 +173,147 @@ func (c *checker) derived(ctx context.Context) error {
 	return rows.Err()
 }
 
-// view compares what the view has with the tables, unless they moved on.
+// view compares what the view and the index have with the tables, unless those
+// moved on.
 func (c *checker) view(ctx context.Context, v *view) error {
-	all, err := c.store.load(ctx, c.tx, nil)
+	x := c.store.index.Load()
+	m := c.store.newMirror(c.store.Schema())
+	if err := m.readAll(ctx, c.tx); err != nil {
+		return err
+	}
+	rows, err := c.tx.Query(ctx, rowSQL+`ORDER BY o.id`)
 	if err != nil {
 		return err
 	}
+	defer rows.Close()
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	names, listed := 0, 0
-	for id, want := range all {
-		got := v.objects[id]
-		if want.usn > v.usn {
+	next, names, listed, count := 0, 0, 0, 0
+	for rows.Next() {
+		o, want, err := m.row(rows)
+		if err != nil {
+			return err
+		}
+		for next < len(m.sources) && directory.ObjectID(m.sources[next].source) < o.ID {
+			next++
+		}
+		end := next
+		for end < len(m.sources) && directory.ObjectID(m.sources[end].source) == o.ID {
+			end++
+		}
+		m.attach(&o, want, m.sources[next:end])
+		next = end
+		if o.Changed > v.usn {
 			continue // changed since the view's last look
 		}
-		if got == nil {
-			c.found("object %d is not in the view", id)
-			continue
+		got := v.entry(o.ID)
+		switch {
+		case want == nil && got != nil:
+			c.found("object %d is in the view although it was removed", o.ID)
+		case want != nil && got == nil:
+			c.found("object %d is not in the view", o.ID)
+		case want != nil:
+			count++
+			slices.Sort(want.owners)
+			if a := *got; !reflect.DeepEqual(normal(a), normal(*want)) {
+				c.found("object %d is %+v in the view, %+v in the tables", o.ID, a, *want)
+			}
+			for _, k := range got.keys() {
+				names++
+				if v.names.find(k.kind, k.key, v.namesOf) != uint32(o.ID) { //nolint:gosec // index.MaxID bounds ids
+					c.found("object %d is not found by its name %q in the view", o.ID, k.key)
+				}
+			}
+			if got.listed() {
+				listed++
+			}
 		}
-		if !got.same(want) {
-			c.found("object %d is %+v in the view, %+v in the tables", id, *got, *want)
+		if err := c.index(ctx, x, &o); err != nil {
+			return err
 		}
-		for _, k := range got.keys {
-			if v.names[k] != got {
-				c.found("object %d is not found by its name %q in the view", id, k.key)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	var usn directory.USN
+	if err := c.tx.QueryRow(ctx, `SELECT usn FROM directory.forest`).Scan(&usn); err != nil {
+		return err
+	}
+	if usn != v.usn {
+		return nil // what went meanwhile cannot be counted
+	}
+	if names != v.names.count || listed != v.listed {
+		c.found("the view has %d names for %d, and counts %d listed objects as %d", v.names.count, names, listed, v.listed)
+	}
+	there := 0
+	for _, page := range v.slots {
+		for i := range page {
+			if page != nil && page[i].flags&slotThere != 0 {
+				there++
 			}
 		}
 	}
-	for id, e := range v.objects {
-		names += len(e.keys)
-		if e.listed() {
-			listed++
-		}
-		if all[id] == nil && e.dead {
-			c.found("object %d is in the view although it is gone", id)
-		}
-	}
-	if names != len(v.names) || listed != v.listed {
-		c.found("the view has %d names for %d, and counts %d listed objects as %d", len(v.names), names, listed, v.listed)
+	if there != count {
+		c.found("the view has %d objects, the tables %d", there, count)
 	}
 	return nil
 }
 
-// same compares two entries of an object whatever the order of their names.
-func (e *entry) same(o *entry) bool {
-	a, b := *e, *o
-	set := func(keys []nameKey) map[nameKey]bool {
-		m := map[nameKey]bool{}
-		for _, k := range keys {
-			m[k] = true
+// normal makes entries comparable.
+func normal(e entry) entry {
+	e.owners = slices.Sorted(slices.Values(e.owners))
+	if len(e.members) == 0 {
+		e.members = nil
+	}
+	if len(e.owners) == 0 {
+		e.owners = nil
+	}
+	return e
+}
+
+// index compares an object of the index with the tables.
+func (c *checker) index(ctx context.Context, x *index.Index, o *index.Object) error {
+	if o.ID == rootID {
+		return nil
+	}
+	e, err := x.Get(ctx, o.ID, &tree.Query{Attributes: []string{"*", "uSNChanged", access.AttributeName}, Deleted: true}, nil)
+	if err != nil {
+		if fault.Of(err) == fault.NotFound {
+			c.found("object %d is not in the index", o.ID)
+			return nil
 		}
-		return m
+		return err
 	}
-	if !maps.Equal(set(a.keys), set(b.keys)) || !slices.Equal(a.members, b.members) || !slices.Equal(a.owners, b.owners) {
-		return false
+	if got, want := e.Get("uSNChanged"), strconv.FormatInt(int64(o.Changed), 10); len(got) != 1 || got[0] != want {
+		c.found("object %d is at %v in the index, at %s in the tables", o.ID, got, want)
+		return nil
 	}
-	a.keys, b.keys, a.members, b.members, a.owners, b.owners, a.dead, b.dead = nil, nil, nil, nil, nil, nil, false, false
-	return reflect.DeepEqual(a, b)
+	sch := x.Schema()
+	for _, a := range o.Attributes {
+		if def, ok := sch.Attribute(a.Name); !ok || def.Operational || def.Secret || a.Name == "objectSid" || a.Name == o.RDN.Attribute {
+			continue
+		}
+		got, want := slices.Sorted(slices.Values(e.Get(a.Name))), slices.Sorted(slices.Values(a.Values))
+		if !slices.Equal(got, want) {
+			c.found("object %d: %s is %q in the index, %q in the tables", o.ID, a.Name, got, want)
+		}
+	}
+	for _, l := range o.Links {
+		got := x.Linked(o.ID, l.Attribute)
+		if !slices.Equal(got, slices.Sorted(slices.Values(l.Targets))) {
+			c.found("object %d: %s leads to %v in the index, to %v in the tables", o.ID, l.Attribute, got, l.Targets)
+		}
+	}
+	if dn, _, ok := x.Resolve(mustName(e.DN)); !ok || dn != o.ID {
+		c.found("object %d is not found by its name %s in the index", o.ID, e.DN)
+	}
+	return nil
+}
+
+func mustName(dn string) tree.DN {
+	name, err := tree.ParseDN(dn)
+	if err != nil {
+		return nil
+	}
+	return name
 }

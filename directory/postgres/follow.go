@@ -41,91 +41,12 @@ func (s *Store) fill(ctx context.Context) error {
 		if err := tx.QueryRow(ctx, `SELECT usn FROM directory.forest`).Scan(&usn); err != nil {
 			return err
 		}
-		all, err := s.load(ctx, tx, nil)
-		if err != nil {
+		if err := s.fillAll(ctx, tx, usn); err != nil {
 			return err
 		}
-		ids := make([]directory.ObjectID, 0, len(all))
-		for id := range all {
-			ids = append(ids, id)
-		}
-		slices.Sort(ids)
-		if err := s.fillIndex(ctx, tx, usn); err != nil {
-			return err
-		}
-		s.view.reset(usn, ids, all)
 		s.feed.reset(usn)
 		return nil
 	})
-}
-
-// load reads the view's entries of ids, or of all objects when ids is nil.
-// Tombstones are none of them.
-func (s *Store) load(ctx context.Context, tx *pgdb.Tx, ids []directory.ObjectID) (map[directory.ObjectID]*entry, error) {
-	found := make(map[directory.ObjectID]*entry, len(ids))
-	where := func(column string) (string, []any) {
-		if ids == nil {
-			return "", nil
-		}
-		return " AND " + column + " = ANY($1)", []any{ids}
-	}
-	b := &pgx.Batch{}
-	clause, args := where("o.id")
-	b.Queue(`
-		SELECT o.id, coalesce(o.parent, 0), o.usn_changed, CASE WHEN o.home_mdb = '' THEN 0 ELSE o.mailbox END, o.quota, o.roles, o.kind, o.hidden,
-			o.class, o.rdn, o.address, o.name, o.home_mdb, o.terms, coalesce(a.epoch, 0), coalesce(a.enabled, false),
-			coalesce(extract(epoch FROM a.expires)::bigint, 0), o.attributes -> 'accessControlEntry',
-			coalesce(o.attributes -> 'adminCount' ->> 0, ''), coalesce(o.attributes -> 'hideDLMembership' ->> 0, '')
-		FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id WHERE o.deleted IS NULL`+clause, args...).Query(func(rows pgx.Rows) error {
-		var e entry
-		var acl []string
-		var admin, hide string
-		_, err := pgx.ForEachRow(rows, []any{
-			&e.id, &e.parent, &e.usn, &e.mailbox, &e.quota, &e.roles, &e.kind, &e.hidden,
-			&e.class, &e.rdn, &e.address, &e.name, &e.homeMDB, &e.terms, &e.epoch, &e.enabled, &e.expires, &acl, &admin, &hide,
-		}, func() error {
-			one := e
-			one.acl = parseACL(acl)
-			one.protected, one.hideMembers = admin == "1" || one.roles != 0, hide == "TRUE"
-			one.family = familyOf(s.Schema(), one.class)
-			one.order = orderKey(one.name)
-			found[one.id] = &one
-			return nil
-		})
-		return err
-	})
-	clause, args = where("object")
-	b.Queue(`SELECT kind, key, object FROM directory.name WHERE true`+clause, args...).Query(func(rows pgx.Rows) error {
-		var (
-			kind int16
-			key  string
-			id   directory.ObjectID
-		)
-		_, err := pgx.ForEachRow(rows, []any{&kind, &key, &id}, func() error {
-			if o := found[id]; o != nil {
-				o.keys = append(o.keys, nameKey{nameKind(kind), key})
-			}
-			return nil
-		})
-		return err
-	})
-	clause, args = where("source")
-	b.Queue(`SELECT attribute, source, target FROM directory.link WHERE attribute IN (2, 44, 72)`+clause+` ORDER BY attribute, source, target`, args...).Query(func(rows pgx.Rows) error {
-		var attribute int32
-		var source, target directory.ObjectID
-		_, err := pgx.ForEachRow(rows, []any{&attribute, &source, &target}, func() error {
-			switch o := found[source]; {
-			case o == nil:
-			case attribute == linkMember:
-				o.members = append(o.members, target)
-			default:
-				o.owners = append(o.owners, target)
-			}
-			return nil
-		})
-		return err
-	})
-	return found, tx.Batch(ctx, b)
 }
 
 // look brings the view to the newest committed USN, which is at least the one
@@ -156,37 +77,22 @@ func (s *Store) look(ctx context.Context, least directory.USN) error {
 func (s *Store) readChanges(ctx context.Context) (changes []directory.Change, usn directory.USN, more bool, err error) {
 	since := s.view.now()
 	err = s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
-		changes, more = nil, false
-		b := &pgx.Batch{}
-		b.Queue(`SELECT usn, ` + byIndex + ` FROM directory.forest`).QueryRow(func(r pgx.Row) error { return r.Scan(&usn, nil) })
-		b.Queue(changesSQL, since, step).Query(func(rows pgx.Rows) (err error) {
-			changes, err = scanChanges(rows)
-			return err
-		})
-		if err := tx.Batch(ctx, b); err != nil {
+		r, err := s.readFrom(ctx, tx, since)
+		if err != nil {
 			return err
 		}
-		if usn < since {
+		if r.usn < since {
 			// The database was put back to an older state under us.
-			return fault.New(fault.Resync, "the directory went back from %d to %d: start again", since, usn)
+			return fault.New(fault.Resync, "the directory went back from %d to %d: start again", since, r.usn)
 		}
-		if more = len(changes) >= step; more {
-			usn = changes[len(changes)-1].USN
-		}
+		changes, usn, more = r.changes, r.usn, r.more
 		ids := make([]directory.ObjectID, 0, len(changes))
 		for _, c := range changes {
 			ids = append(ids, c.ID)
 		}
-		var fresh map[directory.ObjectID]*entry
-		if len(ids) > 0 {
-			var err error
-			if fresh, err = s.load(ctx, tx, ids); err != nil {
-				return err
-			}
-		}
-		s.noteMoves(usn, ids, fresh)
-		s.view.apply(usn, ids, fresh)
-		return s.applyIndex(ctx, tx, usn, ids)
+		s.noteMoves(usn, ids, r.entries)
+		s.view.apply(usn, ids, r.entries)
+		return s.applyIndex(ctx, tx, r)
 	})
 	return changes, usn, more, err
 }

@@ -121,7 +121,7 @@ func (s *Store) Group(ctx context.Context, as directory.Principal, address strin
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
 	for _, id := range e.members {
-		m := s.view.objects[id]
+		m := s.view.entry(directory.ObjectID(id))
 		if m != nil && m.kind != 0 && (all || m.listed()) {
 			g.Members = append(g.Members, directory.Member{ID: m.id, Kind: m.kind, Address: m.address, Name: m.name})
 		}

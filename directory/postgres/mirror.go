@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"waypost/directory"
+	"waypost/directory/access"
 	"waypost/directory/index"
 	"waypost/directory/schema"
 	"waypost/directory/tree"
@@ -22,9 +25,11 @@ const loadTogether = 512
 
 // rowSQL reads objects for the index, tombstones among them.
 const rowSQL = `
-	SELECT o.id, coalesce(o.parent, 0), o.guid, o.class, o.extra, split_part(o.rdn_key, '=', 1), o.rdn, o.attributes, o.sid,
-		o.usn_created, o.usn_changed, o.created, o.changed, o.deleted IS NOT NULL
-	FROM directory.object o `
+	SELECT o.id, coalesce(o.parent, 0), o.guid, o.class, array_to_string(o.extra, ' '), split_part(o.rdn_key, '=', 1), o.rdn, o.attributes, o.sid,
+		o.usn_created, o.usn_changed, o.created, o.changed, o.deleted IS NOT NULL,
+		CASE WHEN o.home_mdb = '' THEN 0 ELSE o.mailbox END, o.quota, o.roles, o.kind, o.hidden, o.address, o.name, o.home_mdb, o.terms, o.names,
+		coalesce(a.epoch, 0), coalesce(a.enabled, false), coalesce(extract(epoch FROM a.expires)::bigint, 0)
+	FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id `
 
 // mirror makes objects of the index from rows.
 type mirror struct {
@@ -34,7 +39,8 @@ type mirror struct {
 	cold  map[directory.ObjectID][]string  // attributes with large values
 	links map[directory.ObjectID][]linkRow // by source
 	lost  map[string]bool                  // what the schema does not know
-	store *Store
+	// shared are strings that most rows have.
+	shared map[string]string
 
 	sources []linkRow // while filling: all links by source
 }
@@ -45,33 +51,44 @@ type linkRow struct {
 	attribute      int32
 }
 
-// row reads one object. Values are parts of one string for each object.
-func (m *mirror) row(rows pgx.Rows) (o index.Object, err error) {
-	var (
-		guid    [16]byte
-		naming  string
-		raw     []byte
-		sid     []byte
-		created time.Time
-		changed time.Time
-	)
-	err = rows.Scan(&o.ID, &o.Parent, &guid, &o.Class, &o.Extra, &naming, &o.RDN.Value, (*pgBytes)(&raw), &sid,
-		&o.Created, &o.Changed, &created, &changed, &o.Deleted)
-	if err != nil {
-		return o, err
+// row reads one object for the index and for the view; texts are parts of a few
+// strings. What is a tombstone is none of the view's.
+func (m *mirror) row(rows pgx.Rows) (o index.Object, e *entry, err error) {
+	raw := rows.RawValues()
+	if len(raw) != rowColumns {
+		return o, nil, fault.New(fault.Internal, "%d columns of an object", len(raw))
 	}
-	o.GUID = schema.SwapGUID(guid)
-	o.CreatedAt, o.ChangedAt = created, changed
+	r := rawRow{raw: raw}
+	o.ID, o.Parent = directory.ObjectID(r.int()), directory.ObjectID(r.int())
+	o.GUID = schema.SwapGUID(r.uuid())
+	o.Class = m.once(r.bytes())
+	o.Extra = strings.Fields(r.text())
+	naming := m.once(r.bytes())
+	o.RDN.Value = r.text()
+	attrs := r.text()
+	sid := r.bytes()
+	o.Created, o.Changed = directory.USN(r.int()), directory.USN(r.int())
+	o.CreatedAt, o.ChangedAt = r.time(), r.time()
+	o.Deleted = r.truth()
+	e = &entry{
+		id: o.ID, parent: o.Parent, usn: o.Changed, class: o.Class, rdn: o.RDN.Value, family: familyOf(m.sch, o.Class),
+		mailbox: directory.MailboxID(r.int()), quota: r.int(), roles: directory.Role(r.int()), kind: directory.Kind(r.int()), //nolint:gosec // as it was written
+		hidden: r.truth(), address: r.text(), name: r.text(), homeMDB: m.once(r.bytes()), terms: r.text(), names: r.text(),
+		epoch: directory.Epoch(r.int()), enabled: r.truth(), expires: r.int(),
+	}
+	if r.err != nil {
+		return o, nil, fault.From(fault.Internal, r.err, "object %d", o.ID)
+	}
 	if a, ok := m.sch.Attribute(naming); ok {
 		naming = a.Name // as the schema spells it; keys are folded
 	}
 	o.RDN.Attribute = naming
-	if o.Attributes, err = m.attributes(string(raw), naming); err != nil {
-		return o, fault.From(fault.Internal, err, "attributes of object %d", o.ID)
+	if o.Attributes, err = m.attributes(attrs, naming); err != nil {
+		return o, nil, fault.From(fault.Internal, err, "attributes of object %d", o.ID)
 	}
 	switch {
 	case len(sid) == 28 && !o.Deleted:
-		o.RID = uint32(sid[24]) | uint32(sid[25])<<8 | uint32(sid[26])<<16 | uint32(sid[27])<<24
+		o.RID = binary.LittleEndian.Uint32(sid[24:])
 	case len(sid) > 0:
 		o.Attributes = append(o.Attributes, tree.Attribute{Name: "objectSid", Values: []string{string(sid)}})
 	}
@@ -80,14 +97,93 @@ func (m *mirror) row(rows pgx.Rows) (o index.Object, err error) {
 			o.Cold = append(o.Cold, name)
 		}
 	}
-	return o, nil
+	if o.Deleted {
+		return o, nil, nil
+	}
+	if e.order = e.name; e.kind != 0 {
+		e.order = orderKey(e.name)
+	}
+	e.protected = e.roles != 0
+	for i := range o.Attributes {
+		switch a := &o.Attributes[i]; a.Name {
+		case access.AttributeName:
+			e.acl = parseACL(a.Values)
+		case "adminCount":
+			e.protected = e.protected || a.Values[0] == "1"
+		case "hideDLMembership":
+			e.hideMembers = a.Values[0] == "TRUE"
+		}
+	}
+	return o, e, nil
 }
 
-// pgBytes scans jsonb without a copy that pgx would make.
-type pgBytes []byte
+// once keeps strings that most rows share a single time.
+func (m *mirror) once(b []byte) string {
+	s, ok := m.shared[string(b)]
+	if !ok {
+		s = string(b)
+		if len(m.shared) < 10000 {
+			m.shared[s] = s
+		}
+	}
+	return s
+}
 
-// ScanBytes implements pgtype.BytesScanner.
-func (b *pgBytes) ScanBytes(v []byte) error { *b = v; return nil }
+// rowColumns is how many columns rowSQL has.
+const rowColumns = 27
+
+// rawRow reads the values of a row as PostgreSQL sends them: pgx asks for the
+// binary form of all types that are here but jsonb, which comes as text.
+type rawRow struct {
+	raw [][]byte
+	err error
+}
+
+func (r *rawRow) next() []byte {
+	b := r.raw[0]
+	r.raw = r.raw[1:]
+	return b
+}
+
+func (r *rawRow) bytes() []byte { return r.next() }
+
+func (r *rawRow) text() string { return string(r.next()) }
+
+func (r *rawRow) int() int64 {
+	switch b := r.next(); len(b) {
+	case 8:
+		return int64(binary.BigEndian.Uint64(b)) //nolint:gosec // the same bits
+	case 4:
+		return int64(int32(binary.BigEndian.Uint32(b))) //nolint:gosec // the same bits
+	case 2:
+		return int64(int16(binary.BigEndian.Uint16(b))) //nolint:gosec // the same bits
+	default:
+		r.err = fmt.Errorf("a number of %d bytes", len(b))
+		return 0
+	}
+}
+
+func (r *rawRow) truth() bool {
+	b := r.next()
+	if len(b) != 1 {
+		r.err = fmt.Errorf("a truth of %d bytes", len(b))
+		return false
+	}
+	return b[0] != 0
+}
+
+func (r *rawRow) uuid() (u [16]byte) {
+	b := r.next()
+	if copy(u[:], b) != 16 || len(b) != 16 {
+		r.err = fmt.Errorf("a UUID of %d bytes", len(b))
+	}
+	return u
+}
+
+// time reads microseconds since 2000.
+func (r *rawRow) time() time.Time {
+	return time.UnixMicro(r.int() + 946684800_000000).UTC()
+}
 
 // attributes reads the attributes column. naming is left to the RDN when that is
 // its only value.
@@ -113,11 +209,19 @@ func (m *mirror) attributes(raw, naming string) (list []tree.Attribute, err erro
 }
 
 // attach gives an object its links.
-func (m *mirror) attach(o *index.Object, rows []linkRow) {
+func (m *mirror) attach(o *index.Object, e *entry, rows []linkRow) {
 	for i := 0; i < len(rows); {
 		n := i
 		for n < len(rows) && rows[n].attribute == rows[i].attribute {
 			n++
+		}
+		if e != nil {
+			switch rows[i].attribute {
+			case linkMember:
+				e.members = targetsOf(rows[i:n])
+			case linkOwner, linkManagedBy:
+				e.owners = append(e.owners, targetsOf(rows[i:n])...)
+			}
 		}
 		if name := m.name(rows[i].attribute); name != "" {
 			targets := make([]directory.ObjectID, n-i)
@@ -128,6 +232,14 @@ func (m *mirror) attach(o *index.Object, rows []linkRow) {
 		}
 		i = n
 	}
+}
+
+func targetsOf(rows []linkRow) []uint32 {
+	ids := make([]uint32, len(rows))
+	for i, r := range rows {
+		ids[i] = r.target
+	}
+	return ids
 }
 
 // name is the attribute of a link number, "" when the schema has none.
@@ -144,37 +256,53 @@ func (m *mirror) name(number int32) string {
 	return ""
 }
 
-func (s *Store) newMirror(ctx context.Context, tx *pgdb.Tx, sch *schema.Schema) (*mirror, error) {
-	m := &mirror{
+func (s *Store) newMirror(sch *schema.Schema) *mirror {
+	return &mirror{
 		sch: sch, refs: map[int32]string{}, names: map[int32]string{}, cold: map[directory.ObjectID][]string{},
-		links: map[directory.ObjectID][]linkRow{}, lost: map[string]bool{}, store: s,
+		links: map[directory.ObjectID][]linkRow{}, lost: map[string]bool{}, shared: map[string]string{},
 	}
-	rows, err := tx.Query(ctx, `SELECT id, attribute FROM directory.reference`)
-	if err != nil {
-		return nil, err
-	}
-	var id int32
-	var name string
-	_, err = pgx.ForEachRow(rows, []any{&id, &name}, func() error { m.refs[id] = name; return nil })
-	return m, err
 }
 
-// fillIndex makes the index from a snapshot, in one stream.
-func (s *Store) fillIndex(ctx context.Context, tx *pgdb.Tx, usn directory.USN) error {
+func (m *mirror) readRefs(rows pgx.Rows) error {
+	var id int32
+	var name string
+	_, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { m.refs[id] = name; return nil })
+	return err
+}
+
+func (m *mirror) readCold(rows pgx.Rows) error {
+	var id directory.ObjectID
+	var name string
+	_, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { m.cold[id] = append(m.cold[id], name); return nil })
+	return err
+}
+
+func (m *mirror) readLinks(rows pgx.Rows, fn func(linkRow)) error {
+	for rows.Next() {
+		r := rawRow{raw: rows.RawValues()}
+		one := linkRow{source: uint32(r.int()), target: uint32(r.int()), attribute: int32(r.int())} //nolint:gosec // index.MaxID bounds ids
+		if r.err != nil {
+			return r.err
+		}
+		fn(one)
+	}
+	return rows.Err()
+}
+
+// fillAll makes the index and the view from a snapshot, in one stream.
+func (s *Store) fillAll(ctx context.Context, tx *pgdb.Tx, usn directory.USN) error {
 	began := time.Now()
 	sch, err := s.readSchema(ctx, tx)
 	if err != nil {
 		return err
 	}
-	m, err := s.newMirror(ctx, tx, sch)
-	if err != nil {
-		return err
-	}
+	m := s.newMirror(sch)
 	if err := m.readAll(ctx, tx); err != nil {
 		return err
 	}
 	x := index.New(sch, s.cold)
 	l := x.Load()
+	v := newFilling()
 	rows, err := tx.Query(ctx, rowSQL+`ORDER BY o.id`)
 	if err != nil {
 		return err
@@ -197,7 +325,7 @@ func (s *Store) fillIndex(ctx context.Context, tx *pgdb.Tx, usn directory.USN) e
 	read := func() error {
 		next := 0
 		for rows.Next() {
-			o, err := m.row(rows)
+			o, e, err := m.row(rows)
 			if err != nil {
 				return err
 			}
@@ -208,8 +336,11 @@ func (s *Store) fillIndex(ctx context.Context, tx *pgdb.Tx, usn directory.USN) e
 			for end < len(m.sources) && directory.ObjectID(m.sources[end].source) == o.ID {
 				end++
 			}
-			m.attach(&o, m.sources[next:end])
+			m.attach(&o, e, m.sources[next:end])
 			next = end
+			if e != nil {
+				v.add(e)
+			}
 			if o.Class == "dMD" {
 				container = o.ID
 			}
@@ -222,7 +353,7 @@ func (s *Store) fillIndex(ctx context.Context, tx *pgdb.Tx, usn directory.USN) e
 	}
 	err = read()
 	if err == nil && container != 0 {
-		batch = append(batch, schemaObjects(sch, container, usn)...)
+		batch = append(batch, schemaObjects(sch, container)...)
 	}
 	batches <- batch
 	close(batches)
@@ -232,29 +363,34 @@ func (s *Store) fillIndex(ctx context.Context, tx *pgdb.Tx, usn directory.USN) e
 	if err != nil {
 		return err
 	}
-	if err := l.Done(usn); err != nil {
+	m.sources = nil
+	sorted := make(chan struct{})
+	go func() {
+		defer close(sorted)
+		v.index()
+	}()
+	err = l.Done(usn)
+	<-sorted
+	if err != nil {
 		return err
 	}
 	m.report(s.log)
 	s.schema.Store(sch)
 	s.index.Store(x)
+	v.finish(&s.view, usn)
 	s.log.InfoContext(ctx, "directory read", slog.Int("objects", x.Len()), slog.Duration("dur", time.Since(began)))
 	return nil
 }
 
 // readAll reads all links, by source, and which attributes are large.
 func (m *mirror) readAll(ctx context.Context, tx *pgdb.Tx) error {
-	rows, err := tx.Query(ctx, `SELECT source, target, attribute FROM directory.link`)
-	if err != nil {
-		return err
-	}
-	var source, target int64
-	var one linkRow
-	if _, err := pgx.ForEachRow(rows, []any{&source, &target, &one.attribute}, func() error {
-		one.source, one.target = uint32(source), uint32(target) //nolint:gosec // index.MaxID bounds ids
-		m.sources = append(m.sources, one)
-		return nil
-	}); err != nil {
+	b := &pgx.Batch{}
+	b.Queue(`SELECT id, attribute FROM directory.reference`).Query(m.readRefs)
+	b.Queue(`SELECT object, attribute FROM directory.cold WHERE place = 0`).Query(m.readCold)
+	b.Queue(`SELECT source, target, attribute FROM directory.link`).Query(func(rows pgx.Rows) error {
+		return m.readLinks(rows, func(one linkRow) { m.sources = append(m.sources, one) })
+	})
+	if err := tx.Batch(ctx, b); err != nil {
 		return err
 	}
 	slices.SortFunc(m.sources, func(a, b linkRow) int {
@@ -266,18 +402,7 @@ func (m *mirror) readAll(ctx context.Context, tx *pgdb.Tx) error {
 		}
 		return int(int64(a.target) - int64(b.target))
 	})
-	return m.readCold(ctx, tx, ``)
-}
-
-func (m *mirror) readCold(ctx context.Context, tx *pgdb.Tx, where string, args ...any) error {
-	rows, err := tx.Query(ctx, `SELECT object, attribute FROM directory.cold WHERE place = 0 `+where, args...)
-	if err != nil {
-		return err
-	}
-	var id directory.ObjectID
-	var name string
-	_, err = pgx.ForEachRow(rows, []any{&id, &name}, func() error { m.cold[id] = append(m.cold[id], name); return nil })
-	return err
+	return nil
 }
 
 // report tells once what was left out of the index.
@@ -293,79 +418,97 @@ func (m *mirror) report(log *slog.Logger) {
 	log.Warn("attributes that the schema does not know are not shown", slog.String("names", strings.Join(names, " ")))
 }
 
-// applyIndex brings the index from one USN to another: what the changes name is
-// read again.
-func (s *Store) applyIndex(ctx context.Context, tx *pgdb.Tx, usn directory.USN, ids []directory.ObjectID) error {
-	x := s.index.Load()
-	if len(ids) == 0 {
-		return x.Apply(usn, nil, nil)
-	}
-	sch := s.Schema()
-	m, err := s.newMirror(ctx, tx, sch)
-	if err != nil {
-		return err
-	}
+// reading is what a look finds: the changes, and what changed as it is now.
+type reading struct {
+	changes []directory.Change
+	usn     directory.USN
+	more    bool
+	objects []index.Object
+	entries map[directory.ObjectID]*entry
+	made    directory.ObjectID // a schema container that is new
+	extends bool               // the schema changed
+}
+
+// changedSQL names the objects of the next changes; it is changesSQL without
+// their values.
+const changedSQL = `
+	SELECT object FROM directory.change WHERE usn > $1 AND usn <= coalesce(
+		(SELECT usn FROM directory.change WHERE usn > $1 ORDER BY usn, object OFFSET $2 - 1 LIMIT 1), 9223372036854775807)`
+
+// readFrom reads the next changes after a USN and what they changed, in one
+// round trip.
+func (s *Store) readFrom(ctx context.Context, tx *pgdb.Tx, since directory.USN) (*reading, error) {
+	r := &reading{entries: map[directory.ObjectID]*entry{}}
+	m := s.newMirror(s.Schema())
 	b := &pgx.Batch{}
-	var objects []index.Object
-	var extended bool
-	var container directory.ObjectID
-	b.Queue(`SELECT object, attribute FROM directory.cold WHERE place = 0 AND object = ANY ($1)`, ids).Query(func(rows pgx.Rows) error {
-		var id directory.ObjectID
-		var name string
-		_, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { m.cold[id] = append(m.cold[id], name); return nil })
+	b.Queue(`SELECT usn, ` + byIndex + ` FROM directory.forest`).QueryRow(func(row pgx.Row) error { return row.Scan(&r.usn, nil) })
+	b.Queue(changesSQL, since, step).Query(func(rows pgx.Rows) (err error) {
+		r.changes, err = scanChanges(rows)
 		return err
 	})
-	b.Queue(rowSQL+`WHERE o.id = ANY ($1)`, ids).Query(func(rows pgx.Rows) error {
+	b.Queue(`SELECT id, attribute FROM directory.reference`).Query(m.readRefs)
+	b.Queue(`SELECT object, attribute FROM directory.cold WHERE place = 0 AND object IN (`+changedSQL+`)`, since, step).Query(m.readCold)
+	b.Queue(`SELECT source, target, attribute FROM directory.link WHERE source IN (`+changedSQL+`) ORDER BY source, attribute, target`, since, step).Query(func(rows pgx.Rows) error {
+		return m.readLinks(rows, func(one linkRow) {
+			id := directory.ObjectID(one.source)
+			m.links[id] = append(m.links[id], one)
+		})
+	})
+	b.Queue(rowSQL+`WHERE o.id IN (`+changedSQL+`)`, since, step).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
-			o, err := m.row(rows)
+			o, e, err := m.row(rows)
 			if err != nil {
 				return err
 			}
-			extended = extended || o.Class == "attributeSchema" || o.Class == "classSchema"
-			if o.Class == "dMD" {
-				container = o.ID
+			r.extends = r.extends || o.Class == "attributeSchema" || o.Class == "classSchema"
+			if o.Class == "dMD" && !o.Deleted {
+				r.made = o.ID
 			}
-			objects = append(objects, o)
+			m.attach(&o, e, m.links[o.ID])
+			if e != nil {
+				r.entries[o.ID] = e
+			}
+			r.objects = append(r.objects, o)
 		}
 		return rows.Err()
 	})
-	b.Queue(`SELECT source, target, attribute FROM directory.link WHERE source = ANY ($1) ORDER BY source, attribute, target`, ids).Query(func(rows pgx.Rows) error {
-		var source, target int64
-		var one linkRow
-		_, err := pgx.ForEachRow(rows, []any{&source, &target, &one.attribute}, func() error {
-			one.source, one.target = uint32(source), uint32(target) //nolint:gosec // index.MaxID bounds ids
-			id := directory.ObjectID(source)
-			m.links[id] = append(m.links[id], one)
-			return nil
-		})
-		return err
-	})
 	if err := tx.Batch(ctx, b); err != nil {
-		return err
+		return nil, err
 	}
-	there := make(map[directory.ObjectID]bool, len(objects))
-	for i := range objects {
-		m.attach(&objects[i], m.links[objects[i].ID])
-		there[objects[i].ID] = true
+	if r.more = len(r.changes) >= step; r.more {
+		r.usn = r.changes[len(r.changes)-1].USN
+	}
+	m.report(s.log)
+	return r, nil
+}
+
+// applyIndex brings the index to what was read.
+func (s *Store) applyIndex(ctx context.Context, tx *pgdb.Tx, r *reading) error {
+	x := s.index.Load()
+	there := make(map[directory.ObjectID]bool, len(r.objects))
+	for i := range r.objects {
+		there[r.objects[i].ID] = true
 	}
 	var gone []directory.ObjectID
-	for _, id := range ids {
-		if !there[id] {
-			gone = append(gone, id)
+	for _, c := range r.changes {
+		if !there[c.ID] {
+			gone = append(gone, c.ID)
 		}
 	}
-	if extended {
+	sch := s.Schema()
+	if r.extends {
+		var err error
 		if sch, err = s.readSchema(ctx, tx); err != nil {
 			return err
 		}
 		s.schema.Store(sch)
 		x.SetSchema(sch)
 	}
-	sortByDepth(objects)
-	if container != 0 {
-		objects = append(objects, schemaObjects(sch, container, usn)...)
+	sortByDepth(r.objects)
+	if r.made != 0 {
+		r.objects = append(r.objects, schemaObjects(sch, r.made)...)
 	}
-	return x.Apply(usn, objects, gone)
+	return x.Apply(r.usn, r.objects, gone)
 }
 
 // sortByDepth puts objects behind those that they are below.
@@ -425,7 +568,7 @@ func (s *Store) readSchema(ctx context.Context, tx *pgdb.Tx) (*schema.Schema, er
 
 // schemaObjects are the entries of the base schema below its container. They are
 // no rows: every process makes the same.
-func schemaObjects(sch *schema.Schema, container directory.ObjectID, usn directory.USN) []index.Object {
+func schemaObjects(sch *schema.Schema, container directory.ObjectID) []index.Object {
 	var objects []index.Object
 	made := map[string]directory.ObjectID{}
 	next := index.FirstMade

@@ -305,19 +305,19 @@ func (w *writing) save(ctx context.Context, o *object, isNew bool, more ...func(
 	if isNew {
 		b.Queue(`
 			INSERT INTO directory.object (id, guid, parent, class, rdn, rdn_key, attributes, mailbox, usn_created, usn_changed,
-				kind, address, name, home_mdb, quota, hidden, roles, terms, extra, sid)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) RETURNING created`,
+				kind, address, name, home_mdb, quota, hidden, roles, terms, extra, sid, names)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) RETURNING created`,
 			o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, w.usn,
-			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(),
+			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(), packNames(d.keys),
 		).QueryRow(func(r pgx.Row) error { return r.Scan(&o.created) })
 	} else {
 		b.Queue(`
 			UPDATE directory.object SET parent = $2, rdn = $3, rdn_key = $4, attributes = $5, mailbox = $6, usn_changed = $7, changed = now(),
 				kind = $8, address = $9, name = $10, home_mdb = $11, quota = $12, hidden = $13, roles = $14, terms = $15,
-				extra = $16, sid = $17
+				extra = $16, sid = $17, names = $18
 			WHERE id = $1`,
 			o.id, o.parent, o.rdn, o.rdnKey(), raw, o.mailbox, w.usn,
-			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes())
+			int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(), packNames(d.keys))
 	}
 	if o.home != o.stored.home {
 		b.Queue(`DELETE FROM directory.link WHERE attribute = 32 AND source = $1`, o.id)

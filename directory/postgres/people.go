@@ -128,7 +128,7 @@ func (s *Store) page(ctx context.Context, p directory.Page, kinds ...directory.K
 	defer s.view.mu.RUnlock()
 	var page []*entry
 	for _, id := range ids {
-		if e := s.view.objects[id]; e != nil {
+		if e := s.view.entry(id); e != nil {
 			page = append(page, e)
 		}
 	}
@@ -169,17 +169,20 @@ func (v *view) search(text string, offset, limit int) (page []*entry, total int)
 		if strings.TrimSpace(text) != "" {
 			return nil, 0
 		}
-		return v.byName.from(offset, limit), v.listed
+		for _, id := range v.byName.from(offset, limit) {
+			page = append(page, v.entry(directory.ObjectID(id)))
+		}
+		return page, v.listed
 	}
 	// The longest word leaves the fewest to look at.
 	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
 	var hits []*entry
-	seen := make(map[*entry]bool)
-	v.words.prefix(words[0], func(e *entry) {
-		if seen[e] {
+	seen := newBits(len(v.slots) * pageSlots)
+	v.words.prefix(words[0], func(id uint32) {
+		if !seen.set(id) {
 			return
 		}
-		seen[e] = true
+		e := v.entry(directory.ObjectID(id))
 		for _, w := range words[1:] {
 			if !strings.HasPrefix(e.terms, w) && !strings.Contains(e.terms, " "+w) {
 				return
@@ -203,7 +206,7 @@ func (v *view) login(name string) *entry {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if domain, account, ok := strings.Cut(name, `\`); ok {
-		e := v.names[nameKey{nameAccount, directory.Fold(account)}]
+		e := v.named(nameAccount, directory.Fold(account))
 		if e != nil && v.inDomain(e, domain) {
 			return e
 		}
@@ -211,18 +214,18 @@ func (v *view) login(name string) *entry {
 	}
 	at := strings.LastIndexByte(name, '@')
 	if at < 0 {
-		return v.names[nameKey{nameAccount, directory.Fold(name)}]
+		return v.named(nameAccount, directory.Fold(name))
 	}
 	key, err := directory.AddressKey(name)
 	if err != nil {
 		return nil
 	}
 	for _, k := range []nameKind{nameUPN, nameAddress} {
-		if e := v.names[nameKey{k, key}]; e != nil {
+		if e := v.named(k, key); e != nil {
 			return e
 		}
 	}
-	if e := v.names[nameKey{nameAccount, directory.Fold(name[:at])}]; e != nil && v.inDomain(e, name[at+1:]) {
+	if e := v.named(nameAccount, directory.Fold(name[:at])); e != nil && v.inDomain(e, name[at+1:]) {
 		return e
 	}
 	return nil

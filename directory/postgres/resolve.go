@@ -23,15 +23,15 @@ func (s *Store) Resolve(_ context.Context, address string) (directory.Resolution
 	}
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
-	if s.view.names[nameKey{nameDomain, domain}] == nil {
+	if s.view.named(nameDomain, domain) == nil {
 		return directory.Resolution{Standing: directory.Foreign}, nil
 	}
 	local = directory.Fold(local)
-	e := s.view.names[nameKey{nameAddress, local + "@" + domain}]
+	e := s.view.named(nameAddress, local+"@"+domain)
 	if e == nil {
 		if plus := strings.IndexByte(local, '+'); plus > 0 {
 			local = local[:plus]
-			e = s.view.names[nameKey{nameAddress, local + "@" + domain}]
+			e = s.view.named(nameAddress, local+"@"+domain)
 		}
 	}
 	if e == nil && duties[local] {
@@ -63,7 +63,7 @@ func (v *view) admin() directory.Resolution {
 	if len(v.admins) == 0 {
 		return directory.Resolution{Standing: directory.Unknown}
 	}
-	return resolution(v.admins[0])
+	return resolution(v.entry(v.admins[0]))
 }
 
 // Expand implements directory.Directory. It needs no SQL.
@@ -76,17 +76,7 @@ func (s *Store) Expand(_ context.Context, group directory.ObjectID, p directory.
 	if g == nil || g.kind != directory.KindGroup {
 		return nil, fault.New(fault.NotFound, "no such group")
 	}
-	var targets []directory.Target
-	for _, e := range s.view.expand(g) {
-		if e.id <= p.After {
-			continue
-		}
-		if len(targets) == limit {
-			break
-		}
-		targets = append(targets, e.target())
-	}
-	return targets, nil
+	return s.view.expand(g, p.After, limit), nil
 }
 
 // MaySendAs implements directory.Directory: one's own addresses, with any

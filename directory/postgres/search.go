@@ -54,7 +54,7 @@ func (s *Store) Who(dn tree.DN) (login string, ok bool) {
 		return "", false
 	}
 	for _, kind := range []nameKind{nameUPN, nameAddress, nameAccount} {
-		for _, k := range e.keys {
+		for _, k := range e.keys() {
 			if k.kind == kind {
 				return k.key, true
 			}
@@ -82,7 +82,9 @@ func (s *sight) See(p *index.Place) index.View {
 		o.Listed = len(e.acl) > 0
 		o.Protected = e.protected
 		if o.HiddenMembers = e.hideMembers; o.HiddenMembers {
-			o.Owned = slices.ContainsFunc(e.owners, func(id directory.ObjectID) bool { return id == s.r.as.ID || s.r.groups[id] })
+			o.Owned = slices.ContainsFunc(e.owners, func(id uint32) bool {
+				return directory.ObjectID(id) == s.r.as.ID || s.r.groups[directory.ObjectID(id)]
+			})
 		}
 	}
 	perms := s.r.view.At(o)

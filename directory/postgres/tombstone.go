@@ -63,7 +63,7 @@ func (w *writing) bury(ctx context.Context, o *object) error {
 			UNION ALL SELECT p.id, p.parent, depth + 1 FROM directory.object p JOIN up ON p.id = up.parent)
 		UPDATE directory.object o SET deleted = now(), changed = now(), usn_changed = $3, attributes = $4, rdn = $5, rdn_key = $6,
 			parent = (SELECT g.id FROM up JOIN directory.object g ON g.parent = up.id AND g.rdn_key = 'cn=deleted objects' ORDER BY depth LIMIT 1),
-			kind = 0, address = '', name = '', home_mdb = '', quota = 0, hidden = false, roles = 0, terms = ''
+			kind = 0, address = '', name = '', home_mdb = '', quota = 0, hidden = false, roles = 0, terms = '', names = ''
 		WHERE o.id = $1`, o.id, o.parent, w.usn, raw, name, rdnKey(o.naming, name))
 	b.Queue(`
 		INSERT INTO directory.change (object, usn, kind, gone, guid) SELECT id, $2, kind, true, guid FROM directory.object WHERE id = $1

@@ -149,7 +149,7 @@ func cleanProxy(name, v string) (string, error) {
 	if !ok && name == "targetAddress" {
 		kind, address, ok = "SMTP", v, true
 	}
-	if !ok || kind == "" || address == "" || strings.ContainsFunc(kind, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+	if !ok || kind == "" || address == "" || strings.ContainsFunc(address, isControl) || strings.ContainsFunc(kind, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
 		return "", tree.Refuse(tree.ResultConstraintViolation, "%s: %q is not type:address", name, v)
 	}
 	if strings.EqualFold(kind, "smtp") {

@@ -10,7 +10,8 @@
 ALTER TABLE directory.object
     ADD COLUMN extra   text[]      COLLATE "C" NOT NULL DEFAULT '{}',
     ADD COLUMN sid     bytea       NOT NULL DEFAULT '',
-    ADD COLUMN deleted timestamptz;
+    ADD COLUMN deleted timestamptz,
+    ADD COLUMN names   text        COLLATE "C" NOT NULL DEFAULT ''; -- derived: its rows of directory.name, a digit for the kind and the key, one a line
 CREATE INDEX object_by_sid ON directory.object (sid) WHERE sid <> '';
 -- The few accounts whose primary group is not that of everybody.
 CREATE INDEX object_by_primary ON directory.object ((attributes -> 'primaryGroupID' ->> 0))
@@ -167,6 +168,7 @@ BEGIN
         INSERT INTO directory.change (object, usn, kind, guid) SELECT id, at_usn, 0, guid FROM directory.object WHERE id = last_id;
         IF r.rid <> 0 THEN
             INSERT INTO directory.name (kind, key, object) VALUES (3, lower(text_), last_id);
+            UPDATE directory.object SET names = '3' || lower(text_) WHERE id = last_id;
         END IF;
     END LOOP;
 
@@ -260,6 +262,8 @@ BEGIN
     UPDATE directory.object o SET attributes = o.attributes || jsonb_build_object('pwdLastSet', jsonb_build_array(
         (floor(extract(epoch FROM a.set_at) * 1000000)::bigint * 10 + 116444736000000000)::text))
     FROM directory.account a WHERE a.object = o.id AND a.hash <> '';
+    UPDATE directory.object o SET names = k.names FROM (
+        SELECT object, string_agg(kind || key, E'\n' ORDER BY kind, key) AS names FROM directory.name GROUP BY object) k WHERE k.object = o.id;
     UPDATE directory.object SET usn_changed = n WHERE class = 'domainDNS';
     UPDATE directory.change c SET usn = n, at = now() FROM directory.object o
     WHERE o.id = c.object AND NOT c.gone AND o.usn_changed = n AND c.usn <> n;
