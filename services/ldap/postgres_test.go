@@ -20,6 +20,7 @@ import (
 	"waypost/internal/pgtest"
 	"waypost/internal/tlsconf"
 	"waypost/migrations"
+	"waypost/services/ldap/ber"
 )
 
 var system = directory.System("test")
@@ -237,6 +238,25 @@ func TestPythonLdap3WithPostgres(t *testing.T) {
 	c := w.in(t)
 	if err := w.awaitEntries(t, c, "(sAMAccountName=p1299)"); err != nil {
 		t.Fatal(err)
+	}
+	r := dialRaw(t, w.addr)
+	r.bind()
+	for i, tt := range []struct {
+		reverse  string
+		value    string
+		position int64
+	}{{"", "p0042", 43}, {"", "p0042x", 44}, {"\x81\x01\xff", "p0042", 1258}} {
+		sorted := controlOf(oidSortRequest, true, element(ber.Sequence, element(ber.Sequence, octets("cn"), tt.reverse)))
+		r.send(message(int64(2+i), searchOp("OU=People,DC=example,DC=test", 1, equal("sn", "P"), "cn"), sorted, controlOf(oidVLVRequest, true, vlvValue(0, 2, 0, 0, tt.value, ""))))
+		done, entries := r.results(int64(2 + i))
+		if done.code != codeSuccess || len(entries) != 3 {
+			t.Fatalf("list view at %s: %v (%s), %d entries", tt.value, done.code, done.text, len(entries))
+		}
+		d := ber.NewDecoder(controlIn(t, done.controls, oidVLVResponse))
+		in := d.Inside(ber.Sequence)
+		if position, count := in.Int(), in.Int(); position != tt.position || count != 1300 {
+			t.Errorf("list view at %s: position %d of %d, want %d", tt.value, position, count, tt.position)
+		}
 	}
 	out, exit := w.runTool(t, "", python, filepath.Join("testdata", "ldap3_client.py"), w.addr, w.secure)
 	if exit != 0 {
