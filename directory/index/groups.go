@@ -9,15 +9,16 @@ import (
 )
 
 // closure gives everything that lists of a code lead to from an object over any
-// number of steps. The object itself is among it only when a way leads back.
-func (x *Index) closure(c code, from uint32) *bitmap {
+// number of steps. The object itself is among it only when a way leads back. No
+// way leads on from what is closed (nil: nothing is).
+func (x *Index) closure(c code, from uint32, closed func(uint32) bool) *bitmap {
 	found := new(bitmap)
 	todo := []uint32{from}
 	for len(todo) > 0 {
 		id := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		s := x.table.live(id)
-		if s == nil {
+		if s == nil || closed != nil && closed(id) {
 			continue
 		}
 		for _, next := range x.links.list(s.links, c) {
@@ -84,7 +85,7 @@ func (x *Index) Members(id directory.ObjectID) []directory.ObjectID {
 	if !ok || x.object(id) == nil {
 		return nil
 	}
-	return x.ids(x.closure(c, uint32(id)), uint32(id))
+	return x.ids(x.closure(c, uint32(id), nil), uint32(id))
 }
 
 // Groups gives the groups that an object is in, directly or by others, and its
@@ -103,9 +104,9 @@ func (x *Index) groups(id uint32) *bitmap {
 	if !ok {
 		return new(bitmap)
 	}
-	all := x.closure(c, id)
+	all := x.closure(c, id, nil)
 	if primary, ok := x.primaryGroup(id); ok && all.add(primary) {
-		all = union([]*bitmap{all, x.closure(c, primary)})
+		all = union([]*bitmap{all, x.closure(c, primary, nil)})
 	}
 	return all
 }

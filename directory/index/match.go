@@ -181,11 +181,12 @@ func (a *attribute) code() (code, bool) {
 func (x *Index) compileChain(n *node) {
 	n.leaf, n.chain = leafChain, new(bitmap)
 	c, ok := n.a.code()
-	target := x.target(n.Target)
-	if !ok || target == 0 {
+	n.code, n.target = c, x.target(n.Target)
+	if !ok || n.target == 0 {
+		n.target = 0
 		return
 	}
-	n.chain = x.closure(c^1, target)
+	n.chain = x.closure(c^1, n.target, nil)
 }
 
 func (x *Index) compileClass(n *node, equal bool) {
@@ -283,6 +284,7 @@ type subject struct {
 	r      record
 	view   View // nil: everything may be read
 	global bool // only the partial attribute set
+	hides  hides
 	buf    []byte
 }
 
@@ -350,9 +352,11 @@ func (e *subject) eval(n *node) tree.Truth {
 		return truth(n.target == e.id)
 	case leafLink:
 		_, there := slices.BinarySearch(e.x.links.list(e.s.links, n.code), n.target)
-		return truth(there && n.target != 0)
+		return truth(there && n.target != 0 && !e.hides.value(n.code, n.target))
 	case leafLinked:
-		return truth(slices.ContainsFunc(e.x.links.list(e.s.links, n.code), e.x.shown))
+		return truth(slices.ContainsFunc(e.x.links.list(e.s.links, n.code), func(id uint32) bool {
+			return e.x.shown(id) && !e.hides.value(n.code, id)
+		}))
 	case leafChain:
 		return truth(n.chain.has(e.id))
 	}
@@ -552,7 +556,7 @@ func (e *subject) InChain(a *schema.Attribute, to tree.DN) bool {
 	t := &e.x.info[a.Number]
 	c, ok := t.code()
 	target := e.x.target(to)
-	return ok && target != 0 && e.reads(t) && e.x.closure(c^1, target).has(e.id)
+	return ok && target != 0 && e.reads(t) && e.x.closure(c^1, target, e.hides.of(c)).has(e.id)
 }
 
 // Name is tree.Subject's.

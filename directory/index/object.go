@@ -83,6 +83,16 @@ type Sight interface {
 	See(p *Place) View
 }
 
+// Hider is a Sight that hides single values of back links: what an object that
+// may be read does not tell of another (memberOf of a group whose members are
+// hidden).
+type Hider interface {
+	// Hides tells whether the objects that id leads to by a forward link keep
+	// that to themselves; nil when no value of the attribute is hidden. The
+	// function is called as See is.
+	Hides(a *schema.Attribute) func(id directory.ObjectID) bool
+}
+
 // View tells which attributes of an object may be read.
 type View interface {
 	Reads(a *schema.Attribute) bool

@@ -42,9 +42,10 @@ type search struct {
 // newSearch makes a search ready, all but its aim. The lock is held.
 func (x *Index) newSearch(q *tree.Query, sight Sight, base uint32) *search {
 	s := &search{x: x, q: q, sight: sight, scope: x.newScope(base, q), want: x.wantOf(q)}
-	s.subject = subject{x: x, global: q.Global}
+	s.subject = subject{x: x, global: q.Global, hides: x.hidesOf(sight)}
 	if q.Filter != nil {
 		s.filter = x.compile(tree.Prepare(x.schema, q.Filter))
+		x.closeChains(s.filter, s.subject.hides)
 		s.monotone = true
 		s.reads = []*attribute{}
 		s.study(s.filter)

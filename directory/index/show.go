@@ -124,6 +124,10 @@ func (x *Index) showLinks(b *batch, w *want, e *subject, entry *tree.Entry, put 
 			ids = slices.DeleteFunc(slices.Clone(ids), func(id uint32) bool { return !x.shown(id) })
 			total = len(ids)
 		}
+		if closed := e.hides.of(c); c&1 != 0 && closed != nil && slices.ContainsFunc(ids, closed) {
+			ids = slices.DeleteFunc(slices.Clone(ids), closed)
+			total = len(ids)
+		}
 		from, to := w.cut(entry, a, total)
 		if w.typesOnly {
 			to = from
@@ -185,7 +189,7 @@ func (e *subject) values(a *attribute) []string {
 		}
 		var names []string
 		for _, id := range x.links.list(e.s.links, c) {
-			if name, ok := x.nameOf(id); ok {
+			if name, ok := x.nameOf(id); ok && !e.hides.value(c, id) {
 				names = append(names, name)
 			}
 		}
@@ -280,7 +284,7 @@ func (x *Index) madeSeldom(b *batch, w *want, e *subject, a *attribute, class *s
 		for _, id := range x.ids(x.groups(e.id), e.id) {
 			s := x.table.live(uint32(id))
 			r := x.record(s)
-			if sid := x.sid(s, &r); sid != "" {
+			if sid := x.sid(s, &r); sid != "" && !e.hides.member(uint32(id)) {
 				values = append(values, sid)
 			}
 		}
