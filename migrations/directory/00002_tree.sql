@@ -32,7 +32,9 @@ ALTER TABLE directory.cold ALTER COLUMN value SET STORAGE EXTERNAL; -- photos ar
 -- Every attribute whose values are names of objects is kept in link, so that a
 -- rename changes no row of it and a removal leaves nothing that leads nowhere.
 -- Those that have no link id of AD are given one here, from 100,001.
+-- The key begins with the source: what an object links to is read with it.
 ALTER TABLE directory.link ALTER COLUMN attribute TYPE integer;
+ALTER TABLE directory.link DROP CONSTRAINT link_pkey, ADD PRIMARY KEY (source, attribute, target);
 CREATE TABLE directory.reference (
     id        integer PRIMARY KEY,
     attribute text    COLLATE "C" NOT NULL UNIQUE -- the schema's name
