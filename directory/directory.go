@@ -241,12 +241,18 @@ type Directory interface {
 	// password it is a *SignInProblem), Limit when the account or address is
 	// slowed down, Unavailable.
 	SignIn(ctx context.Context, c Credentials) (Session, error)
+	// RenewPassword is a person's own change of the password that c has, which
+	// may have expired. It fails as SignIn does, and with Invalid when the policy
+	// refuses the new one.
+	RenewPassword(ctx context.Context, c Credentials, password string) (Session, error)
 	// Keys gives the public keys that tokens are verified with.
 	Keys(ctx context.Context) ([]Key, error)
 }
 
 // Objects is the directory without sign-in; directory/postgres has it.
 type Objects interface {
+	Accounts
+
 	// Resolve tells what an address is, ignoring case and a +detail. It must
 	// answer in well under 20 ms under a harvest attack.
 	Resolve(ctx context.Context, address string) (Resolution, error)

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -20,10 +21,11 @@ var (
 
 // accounts is Accounts in memory, with one account "ann".
 type accounts struct {
-	mu    sync.Mutex
-	acct  directory.Account
-	keys  []directory.SigningKey
-	fails int
+	mu            sync.Mutex
+	acct          directory.Account
+	keys          []directory.SigningKey
+	fails         int
+	failed, right []directory.Attempt
 }
 
 func (a *accounts) Account(_ context.Context, login, _ string) (directory.Account, error) {
@@ -32,17 +34,28 @@ func (a *accounts) Account(_ context.Context, login, _ string) (directory.Accoun
 	if login != "ann" {
 		return directory.Account{}, nil
 	}
-	return a.acct, nil
+	got := a.acct
+	if got.Factor != nil {
+		f := *got.Factor
+		got.Factor = &f
+	}
+	return got, nil
 }
 
-func (a *accounts) Failed(context.Context, directory.Attempt, directory.Backoff, directory.Backoff) error {
+func (a *accounts) Failed(_ context.Context, t directory.Attempt, _, _ directory.Backoff) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.fails++
+	a.failed = append(a.failed, t)
 	return nil
 }
 
-func (a *accounts) Succeeded(context.Context, directory.Attempt) error { return nil }
+func (a *accounts) Succeeded(_ context.Context, t directory.Attempt) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.right = append(a.right, t)
+	return nil
+}
 
 func (a *accounts) Rehash(_ context.Context, _ directory.ObjectID, old, hash string) error {
 	a.mu.Lock()
@@ -76,6 +89,37 @@ func (a *accounts) AddSigningKey(_ context.Context, k directory.SigningKey, unle
 	}
 	a.keys = slices.DeleteFunc(append(a.keys, k), func(k directory.SigningKey) bool { return k.Created.Before(older) })
 	return nil
+}
+
+func (a *accounts) UseFactor(_ context.Context, _ directory.ObjectID, step int64, recovery []byte) (bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f := a.acct.Factor
+	if f == nil {
+		return false, nil
+	}
+	if recovery != nil {
+		n := len(f.Recovery)
+		f.Recovery = slices.DeleteFunc(slices.Clone(f.Recovery), func(d []byte) bool { return bytes.Equal(d, recovery) })
+		return len(f.Recovery) < n, nil
+	}
+	if step <= f.Step {
+		return false, nil
+	}
+	f.Step = step
+	return true, nil
+}
+
+func (a *accounts) Renew(_ context.Context, _ directory.Principal, was, password string) (directory.Epoch, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if was != a.acct.Hash {
+		return 0, fault.New(fault.Conflict, "changed")
+	}
+	hash, err := NewHasher(cheap).Hash(context.Background(), password, was)
+	a.acct.Hash, a.acct.MustChange, a.acct.PasswordExpires = hash, false, time.Time{}
+	a.acct.Principal.Epoch++
+	return a.acct.Principal.Epoch, err
 }
 
 // source is Source with a feed that the test feeds.

@@ -31,6 +31,7 @@ const (
 // Source is what a gate needs of a directory.
 type Source interface {
 	SignIn(ctx context.Context, c directory.Credentials) (directory.Session, error)
+	RenewPassword(ctx context.Context, c directory.Credentials, password string) (directory.Session, error)
 	Keys(ctx context.Context) ([]directory.Key, error)
 	Follow(ctx context.Context, since directory.USN, fn func([]directory.Change) error) error
 	User(ctx context.Context, as directory.Principal, id directory.ObjectID) (directory.User, error)
@@ -61,7 +62,7 @@ type Gate struct {
 	byUse    *list.List // of *standing, newest first
 	proofs   map[mac]*proof
 	byProof  *list.List // of *proof, newest first
-	refused  map[mac]time.Time
+	refused  map[mac]refusal
 	changes  int64 // of accounts heard; a refusal from before one is not remembered
 	flights  map[mac]*flight
 	keys     map[string]ed25519.PublicKey
@@ -110,7 +111,7 @@ func NewGate(dir Source, o GateOptions) *Gate {
 func (g *Gate) forget() {
 	g.accounts, g.byUse = make(map[directory.ObjectID]*standing), list.New()
 	g.proofs, g.byProof = make(map[mac]*proof), list.New()
-	g.refused, g.flights = make(map[mac]time.Time), make(map[mac]*flight)
+	g.refused, g.flights = make(map[mac]refusal), make(map[mac]*flight)
 	g.keys = make(map[string]ed25519.PublicKey)
 }
 

@@ -208,7 +208,7 @@ func TestGateIsBounded(t *testing.T) {
 	}
 	for i := range 20000 {
 		g.mu.Lock()
-		g.refuse(mac{byte(i), byte(i >> 8), 1})
+		g.refuse(mac{byte(i), byte(i >> 8), 1}, errWrong)
 		n := len(g.refused)
 		g.mu.Unlock()
 		if n > maxRefused {

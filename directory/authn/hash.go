@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -160,6 +162,41 @@ func (h *Hasher) verify(ctx context.Context, l lane, password, hash string, befo
 		v = right
 	}
 	return v, nil
+}
+
+// amongSalts bounds the computations of Among. Passwords of an account share
+// their salt, so that one is enough until the costs change.
+const amongSalts = 4
+
+// Among tells whether a password is the one of any of these hashes of one
+// account. It looks at those of the newest four pairs of salt and costs.
+func (h *Hasher) Among(ctx context.Context, password string, hashes []string) (bool, error) {
+	var groups []phc
+	found := false
+	for _, hash := range hashes {
+		p, err := parsePHC(hash)
+		if err != nil {
+			continue // nobody's, or damaged: nothing equals it
+		}
+		i := slices.IndexFunc(groups, func(g phc) bool { return g.Params == p.Params && bytes.Equal(g.salt, p.salt) })
+		if i < 0 {
+			if len(groups) == amongSalts {
+				continue
+			}
+			g := p
+			leave, err := h.enter(ctx, common)
+			if err != nil {
+				return false, err
+			}
+			g.tag = h.compute(password, p)
+			leave()
+			groups, i = append(groups, g), len(groups)
+		}
+		if subtle.ConstantTimeCompare(groups[i].tag, p.tag) == 1 {
+			found = true
+		}
+	}
+	return found, nil
 }
 
 // outdated tells whether a hash was made with other costs than today's.

@@ -43,6 +43,7 @@ type claims struct {
 	Name    string              `json:"name,omitempty"`
 	Roles   directory.Role      `json:"roles,omitempty"`
 	Epoch   directory.Epoch     `json:"epoch"`
+	App     bool                `json:"app,omitempty"`
 }
 
 // signer issues tokens with the newest key and makes keys when they get old.
@@ -97,8 +98,9 @@ func newKey(now time.Time) (k directory.SigningKey, err error) {
 	}, nil
 }
 
-// issue makes a session for p.
-func (s *signer) issue(ctx context.Context, p directory.Principal) (directory.Session, error) {
+// issue makes a session for p, whose credentials are good until then (zero: for
+// ever).
+func (s *signer) issue(ctx context.Context, p directory.Principal, until time.Time) (directory.Session, error) {
 	keys, err := s.ready(ctx)
 	if err != nil {
 		return directory.Session{}, err
@@ -112,19 +114,22 @@ func (s *signer) issue(ctx context.Context, p directory.Principal) (directory.Se
 		}
 	}
 	expires := now.Add(tokenLife).Truncate(time.Second)
+	if !until.IsZero() && until.Before(expires) {
+		expires = until.Truncate(time.Second)
+	}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: strconv.FormatInt(int64(p.ID), 10),
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
 		},
-		Mailbox: p.Mailbox, HomeMDB: p.HomeMDB, Address: p.Address, Name: p.Name, Roles: p.Roles, Epoch: p.Epoch,
+		Mailbox: p.Mailbox, HomeMDB: p.HomeMDB, Address: p.Address, Name: p.Name, Roles: p.Roles, Epoch: p.Epoch, App: p.App,
 	})
 	t.Header["kid"] = key.ID
 	signed, err := t.SignedString(ed25519.NewKeyFromSeed(key.Seed))
 	if err != nil {
 		return directory.Session{}, err
 	}
-	return directory.Session{Principal: p, Token: signed, Expires: expires}, nil
+	return directory.Session{Principal: p, Token: signed, Expires: expires, Until: until}, nil
 }
 
 // Keys gives the public keys; see directory.Directory.
@@ -166,7 +171,7 @@ func parse(token string, key func(id string) ed25519.PublicKey) (p directory.Pri
 	}
 	return directory.Principal{
 		ID: directory.ObjectID(id), Mailbox: c.Mailbox, HomeMDB: c.HomeMDB, Address: c.Address, Name: c.Name,
-		Roles: c.Roles &^ directory.RoleSystem, Epoch: c.Epoch,
+		Roles: c.Roles &^ directory.RoleSystem, Epoch: c.Epoch, App: c.App,
 	}, c.ExpiresAt.Time, nil
 }
 

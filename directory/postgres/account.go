@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,7 +32,8 @@ func lockKey(id directory.ObjectID, login string) string {
 
 // Account gives what sign-in needs of the account that a login names; for a
 // login that nobody has, ID is 0 and the same queries run. The account's state
-// comes from the tables, so that a change counts in every process at once.
+// comes from the tables, so that a change counts in every process at once; which
+// policy is for it comes from this process's view.
 func (s *Store) Account(ctx context.Context, login, client string) (a directory.Account, err error) {
 	defer fault.Wrap(&err, "look up an account")
 	var id directory.ObjectID
@@ -39,15 +41,24 @@ func (s *Store) Account(ctx context.Context, login, client string) (a directory.
 	if e != nil && e.family == person {
 		id = e.id
 	}
-	var found bool
+	policy := s.policyOf(ctx, id, 0)
+	a.Law = law(policy)
+	var (
+		found, never bool
+		set          time.Time
+		expires      *time.Time
+		factorLocked time.Duration
+	)
 	b := &pgx.Batch{}
 	b.Queue(`
 		SELECT CASE WHEN o.home_mdb = '' THEN 0 ELSE o.mailbox END, o.home_mdb, o.address, o.name, o.roles,
-			a.hash, a.former, a.epoch, a.enabled AND coalesce(a.expires > now(), true)
+			a.hash, a.former[1:2], a.epoch, a.enabled, a.expires, a.must_change, a.set_at,
+			coalesce(o.attributes -> 'userAccountControl' ->> 0, '0')::bigint & 65536 <> 0, o.attributes ? 'lockoutTime'
 		FROM directory.account a JOIN directory.object o ON o.id = a.object WHERE a.object = $1`, id).Query(func(rows pgx.Rows) error {
 		p := &a.Principal
 		_, err := pgx.ForEachRow(rows, []any{
-			&p.Mailbox, &p.HomeMDB, &p.Address, &p.Name, &p.Roles, &a.Hash, &a.Former, &p.Epoch, &a.Enabled,
+			&p.Mailbox, &p.HomeMDB, &p.Address, &p.Name, &p.Roles, &a.Hash, &a.Former, &p.Epoch, &a.Enabled, &expires, &a.MustChange, &set,
+			&never, &a.Noted,
 		}, func() error { found = true; return nil })
 		return err
 	})
@@ -56,11 +67,31 @@ func (s *Store) Account(ctx context.Context, login, client string) (a directory.
 		return err
 	})
 	b.Queue(`
-		SELECT coalesce(extract(epoch FROM max(until) - now()), 0)::float8 FROM directory.lockout
-		WHERE (kind, key) IN (('account', $1), ('client', $2)) AND until > now()`, lockKey(id, login), client).QueryRow(func(r pgx.Row) error {
+		SELECT kind = 'factor', extract(epoch FROM until - now())::float8 FROM directory.lockout
+		WHERE (kind, key) IN (('account', $1), ('client', $2), ('factor', $1)) AND until > now()`, lockKey(id, login), client).Query(func(rows pgx.Rows) error {
+		var factor bool
 		var seconds float64
-		err := r.Scan(&seconds)
-		a.Locked = time.Duration(seconds * float64(time.Second))
+		_, err := pgx.ForEachRow(rows, []any{&factor, &seconds}, func() error {
+			into := &a.Locked
+			if factor {
+				into = &factorLocked
+			}
+			*into = max(*into, time.Duration(seconds*float64(time.Second)))
+			return nil
+		})
+		return err
+	})
+	b.Queue(`SELECT id, digest FROM directory.app_password WHERE object = $1 ORDER BY id`, id).Query(func(rows pgx.Rows) error {
+		var one directory.AppDigest
+		_, err := pgx.ForEachRow(rows, []any{&one.ID, &one.Digest}, func() error {
+			a.Apps = append(a.Apps, directory.AppDigest{ID: one.ID, Digest: bytes.Clone(one.Digest)})
+			return nil
+		})
+		return err
+	})
+	b.Queue(`SELECT secret, step, recovery FROM directory.factor WHERE object = $1 AND active`, id).Query(func(rows pgx.Rows) error {
+		var f directory.Factor
+		_, err := pgx.ForEachRow(rows, []any{&f.Secret, &f.Step, &f.Recovery}, func() error { a.Factor = &f; return nil })
 		return err
 	})
 	if err := s.db.Batch(ctx, b); err != nil {
@@ -69,47 +100,93 @@ func (s *Store) Account(ctx context.Context, login, client string) (a directory.
 	if found {
 		a.Principal.ID = id
 		a.Principal.Roles &^= directory.RoleSystem
+		a.PasswordExpires = passwordEnds(policy, set, never)
+	}
+	if expires != nil {
+		a.Expires = *expires
+	}
+	if a.Factor != nil {
+		a.Factor.Locked = factorLocked
 	}
 	return a, nil
 }
 
+// passwordEnds is when a password that was set then expires; zero: never.
+func passwordEnds(p directory.Policy, set time.Time, never bool) time.Time {
+	if never || p.MaxAge == 0 {
+		return time.Time{}
+	}
+	return set.Add(p.MaxAge)
+}
+
 // Failed counts a failed sign-in. From a known address it counts for that pair
-// alone and locks nobody out. It is not durable at once: a crash may forgive
-// the last second's failures, and an attack never waits for the disk.
+// alone and locks nobody out, unless it was the second factor that was wrong.
+// It is not durable at once: a crash may forgive the last second's failures, and
+// an attack never waits for the disk.
 func (s *Store) Failed(ctx context.Context, t directory.Attempt, account, client directory.Backoff) (err error) {
 	defer fault.Wrap(&err, "count a failed sign-in")
 	b := &pgx.Batch{}
 	b.Queue(asyncCommit)
-	if t.Known && t.ID != 0 {
+	if t.Known && t.ID != 0 && !t.Factor {
 		b.Queue(`UPDATE directory.known_address SET failures = least(failures + 1, 1000000) WHERE object = $1 AND client = $2`, t.ID, t.Client)
 		return s.db.Batch(ctx, b)
 	}
+	var news []lockNews
 	count := func(kind, key string, law directory.Backoff) {
 		b.Queue(`
 			INSERT INTO directory.lockout AS l (kind, key, failures, last, until) VALUES ($1, $2, 1, now(), now())
-			ON CONFLICT (kind, key) DO UPDATE SET
-				failures = greatest(0, l.failures - floor(extract(epoch FROM now() - l.last) / $3::float8)::int) + 1,
-				last = now()`, kind, key, law.Forgive.Seconds())
+			ON CONFLICT (kind, key) DO UPDATE SET failures = CASE
+					WHEN $4::float8 <= 0 THEN greatest(0, l.failures - floor(extract(epoch FROM now() - l.last) / $3::float8)::int)
+					WHEN extract(epoch FROM now() - l.last) > $3::float8 THEN 0
+					ELSE l.failures END + 1,
+				last = now()`, kind, key, law.Forgive.Seconds(), law.Hard.Seconds())
 		b.Queue(`
-			UPDATE directory.lockout SET until = now() + least($3::float8, power(2::float8, least(failures - $4::int, 30) - 1)) * interval '1 second'
-			WHERE kind = $1 AND key = $2 AND failures > $4::int`, kind, key, law.Most.Seconds(), law.Free)
+			UPDATE directory.lockout SET until = now() + interval '1 second' * CASE WHEN $5::float8 > 0 THEN $5::float8
+				ELSE least($3::float8, power(2::float8, least(failures - $4::int, 30) - 1)) END
+			WHERE kind = $1 AND key = $2 AND failures > $4::int RETURNING failures`,
+			kind, key, law.Most.Seconds(), law.Free, law.Hard.Seconds()).Query(func(rows pgx.Rows) error {
+			var failures int
+			_, err := pgx.ForEachRow(rows, []any{&failures}, func() error {
+				if failures == law.Free+1 {
+					news = append(news, lockNews{kind: kind, id: t.ID, client: t.Client, door: t.Door, hard: law.Hard, failures: failures})
+				}
+				return nil
+			})
+			return err
+		})
 	}
 	// Always in this order, so that two attempts never wait for each other.
-	count("account", lockKey(t.ID, t.Login), account)
+	kind := "account"
+	if t.Factor {
+		kind = "factor"
+	}
+	count(kind, lockKey(t.ID, t.Login), account)
 	if t.Client != "" {
 		count("client", t.Client, client)
 	}
-	return s.db.Batch(ctx, b)
+	if err := s.db.Batch(ctx, b); err != nil {
+		return err
+	}
+	for _, n := range news {
+		s.note(n)
+	}
+	return nil
 }
 
 // Succeeded forgives the account what was counted against it when the client is
-// new to it, and remembers the client. A client's own failures are only
-// forgiven by time: whoever has one account could guess at others for ever.
+// new to it, and remembers the client and the application password. A client's
+// own failures are only forgiven by time: whoever has one account could guess at
+// others for ever.
 func (s *Store) Succeeded(ctx context.Context, t directory.Attempt) (err error) {
 	defer fault.Wrap(&err, "remember a sign-in")
 	b := &pgx.Batch{}
 	b.Queue(asyncCommit)
-	if !t.Known {
+	if t.App != 0 {
+		b.Queue(`
+			UPDATE directory.app_password SET last_used = now(), last_from = $2, last_door = $3
+			WHERE id = $1 AND (last_used IS NULL OR last_used < now() - interval '1 minute' OR (last_from, last_door) <> ($2, $3))`, t.App, t.Client, t.Door)
+	}
+	if !t.Known && t.App == 0 {
 		b.Queue(`DELETE FROM directory.lockout WHERE kind = 'account' AND key = $1`, lockKey(t.ID, t.Login))
 	}
 	if t.Client != "" {
@@ -125,7 +202,13 @@ func (s *Store) Succeeded(ctx context.Context, t directory.Attempt) (err error) 
 			DELETE FROM directory.known_address WHERE object = $1 AND client IN (
 				SELECT client FROM directory.known_address WHERE object = $1 ORDER BY last DESC OFFSET $2)`, t.ID, knownPerAccount)
 	}
-	return s.db.Batch(ctx, b)
+	if err := s.db.Batch(ctx, b); err != nil {
+		return err
+	}
+	if t.Noted && !t.Known && t.App == 0 {
+		s.note(lockNews{kind: "account", id: t.ID, client: t.Client, door: t.Door, over: true})
+	}
+	return nil
 }
 
 // Rehash replaces a hash by one of the same password with newer parameters;

@@ -40,8 +40,11 @@ func (s *Store) AddEntry(ctx context.Context, as directory.Principal, dn tree.DN
 	if d.err != nil {
 		return done, d.err
 	}
-	if err := s.hashPassword(ctx, d); err != nil {
+	if err := s.hashPassword(ctx, r.as, d); err != nil {
 		return done, err
+	}
+	if d.err != nil {
+		return done, d.err
 	}
 	first := *d.o
 	err = s.write(ctx, actor{as: r.as, from: o.From, op: "add", name: dn.String()}, func(ctx context.Context, w *writing) error {
@@ -81,7 +84,7 @@ func (s *Store) AddEntries(ctx context.Context, as directory.Principal, list []N
 	for i := range list {
 		drafts[i] = newDraft(sch, list[i].DN, list[i].Attributes)
 		if drafts[i].err == nil && drafts[i].password != "" {
-			work.Go(func() error { return s.hashPassword(hashing, drafts[i]) })
+			work.Go(func() error { return s.hashPassword(hashing, r.as, drafts[i]) })
 		}
 	}
 	if err := work.Wait(); err != nil {

@@ -78,14 +78,19 @@ func shorten(values []string) []string {
 // audit writes a line of the audit log with the statements of b. Nothing that is
 // secret is an attribute, so nothing of it comes here.
 func (w *writing) audit(b *pgx.Batch, id directory.ObjectID, name string, c changed) {
+	if w.by.name != "" {
+		name = w.by.name
+	}
+	b.Queue(auditSQL+`VALUES ($8, $1, $2, $3, $4, $5, $6, $7)`, append(auditArgs(w.by, id, name, c), w.usn)...)
+}
+
+const auditSQL = `INSERT INTO directory.audit (usn, who, who_name, source, operation, object, name, changes) `
+
+func auditArgs(by actor, id directory.ObjectID, name string, c changed) []any {
 	var raw []byte
 	if len(c) > 0 {
 		raw, _ = json.Marshal(c) // strings only
 	}
-	if w.by.name != "" {
-		name = w.by.name
-	}
-	who, whoName := w.by.who()
-	b.Queue(`INSERT INTO directory.audit (usn, who, who_name, source, operation, object, name, changes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		w.usn, who, whoName, w.by.source(), w.by.op, id, name, raw)
+	who, whoName := by.who()
+	return []any{who, whoName, by.source(), by.op, id, name, raw}
 }

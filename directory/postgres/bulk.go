@@ -37,7 +37,7 @@ func (s *Store) AddUsers(ctx context.Context, as directory.Principal, list []dir
 	work.SetLimit(hashers)
 	for i, n := range list {
 		work.Go(func() (err error) {
-			hashes[i], err = s.prepare(hashing, &n)
+			hashes[i], err = s.prepare(hashing, as, &n)
 			ready[i] = n
 			return err
 		})

@@ -343,8 +343,11 @@ func (d *draft) link(attribute string) []tree.DN {
 }
 
 // hashPassword does the slow work before any lock is held.
-func (s *Store) hashPassword(ctx context.Context, d *draft) error {
+func (s *Store) hashPassword(ctx context.Context, as directory.Principal, d *draft) error {
 	if d.err != nil || d.password == "" {
+		return nil
+	}
+	if d.err = s.judgeDraft(ctx, as, d); d.err != nil {
 		return nil
 	}
 	hash, err := s.hash(ctx, d.password, "")

@@ -42,7 +42,7 @@ func (s *Store) ModifyEntry(ctx context.Context, as directory.Principal, dn tree
 			return done, tree.Refuse(tree.ResultConstraintViolation, "%s is kept by the server", p.a.Name)
 		}
 	}
-	pw, err := s.readPassword(ctx, dn, parts)
+	pw, err := s.readPassword(directory.WithClient(ctx, o.From), r.as, dn, parts)
 	if err != nil {
 		return done, err
 	}
@@ -150,6 +150,7 @@ type modification struct {
 	extra  []func(*pgx.Batch)  // statements besides
 	epoch  bool                // what was granted before ends
 	wasOn  bool                // the account was enabled
+	must   bool                // the password is to be changed first
 }
 
 // linkSet is what a modify does to one attribute of DN syntax.
@@ -691,17 +692,16 @@ func (m *modification) account(ctx context.Context, touched map[string]bool) err
 		}
 	}
 	if touched["pwdLastSet"] {
-		var must bool
 		switch o.attrs.get("pwdLastSet") {
 		case "0":
-			must = true
+			m.must = true
 		case "-1":
 			o.attrs.set("pwdLastSet", fileTime(time.Now()))
 		default:
 			return tree.Refuse(tree.ResultConstraintViolation, "pwdLastSet is 0 or -1")
 		}
 		m.extra = append(m.extra, func(b *pgx.Batch) {
-			b.Queue(`UPDATE directory.account SET must_change = $2 WHERE object = $1`, o.id, must)
+			b.Queue(`UPDATE directory.account SET must_change = $2 WHERE object = $1`, o.id, m.must)
 		})
 	}
 	if touched["lockoutTime"] {
@@ -731,6 +731,6 @@ func (m *modification) account(ctx context.Context, touched map[string]bool) err
 	}
 	lost := slices.ContainsFunc(o.keys, func(k nameKey) bool { return k.kind <= nameAccount && !slices.Contains(d.keys, k) })
 	enabled := o.account != nil && o.account.enabled
-	m.epoch = lost || enabled != m.wasOn || touched["accountExpires"] || !slices.Equal(o.attrs["waypostRoles"], m.before["waypostRoles"])
+	m.epoch = lost || enabled != m.wasOn || m.must || touched["accountExpires"] || !slices.Equal(o.attrs["waypostRoles"], m.before["waypostRoles"])
 	return nil
 }

@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"errors"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"waypost/directory"
 	"waypost/directory/access"
@@ -21,12 +18,13 @@ type newPassword struct {
 	old  *string // the one before, for a change by who knows it
 	was  string  // the stored form that old was compared with
 	hash string
+	keep int // how many former ones are remembered
 }
 
 // readPassword finds the password that a modify sets (MS-ADTS 3.1.1.3.1.5.1): a
 // delete of the old one and an add of the new one is a change, a replace is a
 // reset, and so is an add alone. It hashes before any lock is held.
-func (s *Store) readPassword(ctx context.Context, dn tree.DN, parts []part) (*newPassword, error) {
+func (s *Store) readPassword(ctx context.Context, as directory.Principal, dn tree.DN, parts []part) (*newPassword, error) {
 	var old, now *string
 	for _, p := range parts {
 		if !p.a.Password() {
@@ -54,42 +52,38 @@ func (s *Store) readPassword(ctx context.Context, dn tree.DN, parts []part) (*ne
 	if now == nil {
 		return nil, tree.Refuse(tree.ResultUnwillingToPerform, "a password is not taken away")
 	}
-	return s.preparePassword(ctx, dn, old, *now)
+	return s.preparePassword(ctx, as, dn, old, *now)
 }
 
-// preparePassword compares the old password, if one is given, and hashes the
-// new one. It does not tell whether there is such an account.
-func (s *Store) preparePassword(ctx context.Context, dn tree.DN, old *string, text string) (*newPassword, error) {
-	p := &newPassword{old: old}
+// preparePassword compares the old password, if one is given, holds the new one
+// to the policy and hashes it. It does not tell whether there is such an account.
+func (s *Store) preparePassword(ctx context.Context, as directory.Principal, dn tree.DN, old *string, text string) (*newPassword, error) {
 	var id directory.ObjectID
 	err := s.read(ctx, func(ctx context.Context, w *writing) error {
 		spots, err := w.resolve(ctx, dn)
-		if err != nil {
-			return err
-		}
-		if spots[0].there() {
+		if err == nil && spots[0].there() {
 			id = spots[0].id
-		}
-		err = w.QueryRow(ctx, `SELECT hash FROM directory.account WHERE object = $1`, id).Scan(&p.was)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	c, err := s.secretOf(ctx, id)
+	if err != nil {
+		return nil, err
+	}
 	if old != nil {
-		same, err := s.samePassword(ctx, *old, p.was)
-		if err != nil {
+		if err := s.oldPassword(ctx, id, c, *old); err != nil {
 			return nil, err
 		}
-		if !same {
-			return nil, errOldPassword
-		}
 	}
-	p.hash, err = s.hash(ctx, text, p.was)
-	return p, err
+	p, err := s.newSecret(ctx, as, id, c, text, old != nil)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	p.old = old
+	return p, nil
 }
 
 // The diagnostic that clients look for when the old password is wrong.
@@ -125,22 +119,21 @@ func (m *modification) password(ctx context.Context) error {
 	if m.pw.old == nil && !m.perms.May(access.Reset) {
 		return errForbidden
 	}
-	o.attrs.set("pwdLastSet", fileTime(time.Now()))
-	if o.also == nil {
-		o.also = changed{}
+	if !m.must { // reset and to be changed, in one
+		o.attrs.set("pwdLastSet", fileTime(time.Now()))
 	}
-	o.also.add("password", nil, []string{"(set)"})
-	return m.w.setHash(ctx, o, m.pw.hash)
+	o.tell("password", "(set)")
+	return m.w.setHash(ctx, o, m.pw.hash, m.pw.keep)
 }
 
-// setHash stores another password; what was granted before ends. The last two
-// before it are kept, so that a phone that still has one of them does not lock
-// its owner out.
-func (w *writing) setHash(ctx context.Context, o *object, hash string) error {
+// setHash stores another password; what was granted before ends. At least the
+// last two before it are kept, so that a phone that still has one of them does
+// not lock its owner out, and as many as the policy wants remembered.
+func (w *writing) setHash(ctx context.Context, o *object, hash string, keep int) error {
 	return w.QueryRow(ctx, `
 		UPDATE directory.account SET hash = $2, epoch = epoch + 1, set_at = now(), must_change = false,
-			former = CASE WHEN hash = '' THEN former ELSE (ARRAY[hash] || former)[1:2] END
-		WHERE object = $1 RETURNING epoch`, o.id, hash).Scan(&o.account.epoch)
+			former = CASE WHEN hash = '' THEN former ELSE (ARRAY[hash] || former)[1:$3] END
+		WHERE object = $1 RETURNING epoch`, o.id, hash, keep).Scan(&o.account.epoch)
 }
 
 // madeLength is how many characters a password has that was made up; each has
@@ -173,10 +166,7 @@ func (s *Store) ChangePassword(ctx context.Context, as directory.Principal, dn t
 		made = makePassword()
 		text = made
 	}
-	if err := checkPassword(text); err != nil {
-		return "", tree.Refuse(tree.ResultConstraintViolation, "%s", say(err))
-	}
-	pw, err := s.preparePassword(ctx, dn, old, text)
+	pw, err := s.preparePassword(ctx, r.as, dn, old, text)
 	if err != nil {
 		return "", err
 	}

@@ -52,6 +52,10 @@ type Options struct {
 	// Hash makes the stored form of a password (authn.Hasher.Hash); like is the
 	// stored form of the one before, or "". Needed.
 	Hash func(ctx context.Context, password, like string) (string, error)
+	// Among tells whether a password is one of these stored forms of one account
+	// (authn.Hasher.Among). Without it, those that Hash makes with the same costs
+	// are found.
+	Among func(ctx context.Context, password string, stored []string) (bool, error)
 	// Log is slog.Default when nil.
 	Log *slog.Logger
 }
@@ -61,8 +65,10 @@ type Options struct {
 type Store struct {
 	db     *pgdb.DB
 	hash   func(ctx context.Context, password, like string) (string, error)
+	among  func(ctx context.Context, password string, stored []string) (bool, error)
 	log    *slog.Logger
 	notify *pgdb.Notifier
+	news   chan lockNews // of lock-outs, for Run
 	wake   chan struct{} // somebody else committed
 
 	schema atomic.Pointer[schema.Schema]
@@ -86,7 +92,7 @@ func Open(ctx context.Context, db *pgdb.DB, o Options) (_ *Store, err error) {
 		o.Log = slog.Default()
 	}
 	s := &Store{
-		db: db, hash: o.Hash, log: o.Log, notify: db.Notifier(channel),
+		db: db, hash: o.Hash, among: o.Among, log: o.Log, news: make(chan lockNews, maxNews), notify: db.Notifier(channel),
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
 	}
 	s.schema.Store(productSchema())
@@ -102,6 +108,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var owned sync.WaitGroup
 	defer owned.Wait()
 	owned.Go(func() { _ = s.notify.Run(ctx) })
+	owned.Go(func() { s.noteLocks(ctx) })
 	owned.Go(func() {
 		_ = s.db.Listen(ctx, []string{channel}, pgdb.Heard{
 			Notify:    func(string, string) { s.poke() },
@@ -112,12 +119,18 @@ func (s *Store) Run(ctx context.Context) error {
 	defer tick.Stop()
 	prune := time.NewTicker(time.Hour)
 	defer prune.Stop()
+	ends := time.NewTicker(endsEvery)
+	defer ends.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.wake:
 		case <-tick.C:
+		case <-ends.C:
+			if err := s.endAccounts(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "accounts that have expired are not ended", slog.Any("fault", err))
+			}
 		case <-prune.C:
 			if err := s.prune(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "directory housekeeping failed", slog.Any("fault", err))
@@ -171,6 +184,9 @@ func (s *Store) prune(ctx context.Context) error {
 			AND last < now() - CASE WHEN key LIKE 'login %' THEN interval '1 hour' ELSE interval '1 day' END`); err != nil {
 		return err
 	}
-	_, err = s.db.Exec(ctx, `DELETE FROM directory.known_address WHERE last < now() - interval '90 days'`)
+	if _, err = s.db.Exec(ctx, `DELETE FROM directory.known_address WHERE last < now() - interval '90 days'`); err != nil {
+		return err
+	}
+	_, err = s.db.Exec(ctx, `DELETE FROM directory.audit WHERE at < now() - $1::interval`, auditFor)
 	return err
 }

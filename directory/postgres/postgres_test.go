@@ -29,7 +29,7 @@ func process(t testing.TB, url string, h *authn.Hasher) (*postgres.Store, direct
 		cancel()
 		t.Fatal(err)
 	}
-	store, err := postgres.Open(ctx, db, postgres.Options{Hash: h.Hash, Log: log})
+	store, err := postgres.Open(ctx, db, postgres.Options{Hash: h.Hash, Among: h.Among, Log: log})
 	if err != nil {
 		cancel()
 		t.Fatal(err)

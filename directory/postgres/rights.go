@@ -71,5 +71,8 @@ func (s *Store) roles(ctx context.Context, as directory.Principal) (directory.Ro
 	if e == nil || e.epoch == 0 || e.epoch != as.Epoch || !e.enabled || e.expires != 0 && e.expires <= time.Now().Unix() {
 		return 0, errSignedOut
 	}
+	if as.App {
+		return e.roles &^ (directory.RoleSystem | directory.RoleAdmin), nil
+	}
 	return e.roles &^ directory.RoleSystem, nil
 }

@@ -150,6 +150,10 @@ func (s *Store) Search(ctx context.Context, as directory.Principal, q *tree.Quer
 	if err != nil {
 		return err
 	}
+	if add := s.computing(ctx, q, view); add != nil {
+		show := fn
+		fn = func(e *tree.Entry) error { add(e); return show(e) }
+	}
 	return s.index.Load().Search(ctx, q, view, fn)
 }
 

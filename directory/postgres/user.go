@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -238,7 +237,7 @@ func (s *Store) AddUser(ctx context.Context, as directory.Principal, n directory
 	if err := s.may(ctx, as, change); err != nil {
 		return u, err
 	}
-	hash, err := s.prepare(ctx, &n)
+	hash, err := s.prepare(ctx, as, &n)
 	if err != nil {
 		return u, err
 	}
@@ -251,7 +250,7 @@ func (s *Store) AddUser(ctx context.Context, as directory.Principal, n directory
 
 // prepare checks what needs no database, fills in defaults and does the slow
 // work before the counter row is taken.
-func (s *Store) prepare(ctx context.Context, n *directory.NewUser) (hash string, err error) {
+func (s *Store) prepare(ctx context.Context, as directory.Principal, n *directory.NewUser) (hash string, err error) {
 	u := &n.User
 	if u.Kind == 0 {
 		u.Kind = directory.KindUser
@@ -281,7 +280,7 @@ func (s *Store) prepare(ctx context.Context, n *directory.NewUser) (hash string,
 	if n.Password == "" {
 		return "", nil
 	}
-	if err := checkPassword(n.Password); err != nil {
+	if err := s.judgeNew(ctx, as, n); err != nil {
 		return "", err
 	}
 	return s.hash(ctx, n.Password, "")
@@ -526,31 +525,17 @@ func (s *Store) SetPassword(ctx context.Context, as directory.Principal, id dire
 	if err := s.may(ctx, as, need); err != nil {
 		return err
 	}
-	if err := checkPassword(password); err != nil {
+	c, err := s.secretOf(ctx, id)
+	if err != nil {
 		return err
 	}
-	var like string
-	err = s.db.QueryRow(ctx, `SELECT hash FROM directory.account WHERE object = $1`, id).Scan(&like)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return err
-	}
-	hash, err := s.hash(ctx, password, like)
+	pw, err := s.newSecret(ctx, as, id, c, password, need == seeList)
 	if err != nil {
 		return err
 	}
 	return s.write(ctx, actor{as: as, op: "set password"}, func(ctx context.Context, w *writing) error {
-		o, err := w.readUser(ctx, id)
-		if err != nil {
-			return err
-		}
-		if o.account == nil {
-			return fault.New(fault.Invalid, "nobody signs in to a room")
-		}
-		if err := w.setHash(ctx, o, hash); err != nil {
-			return err
-		}
-		o.attrs.set("pwdLastSet", fileTime(time.Now()))
-		return w.save(ctx, o, false)
+		_, err := w.replacePassword(ctx, id, pw)
+		return err
 	})
 }
 

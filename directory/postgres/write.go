@@ -104,6 +104,9 @@ type writeQueue struct {
 // There is no writer goroutine: whoever comes first leads, and hands over to
 // the next who waits when its own job is done.
 func (s *Store) write(ctx context.Context, by actor, fn func(context.Context, *writing) error) error {
+	if by.from == "" {
+		by.from = directory.ClientOf(ctx)
+	}
 	j := &job{ctx: ctx, by: by, fn: fn, done: make(chan struct{}), lead: make(chan struct{}, 1)}
 	q := &s.writes
 	q.mu.Lock()

@@ -72,7 +72,16 @@ func (c *Client) MaySendAs(ctx context.Context, as directory.Principal, address 
 // SignIn implements directory.Directory. Asking twice counts a wrong password
 // twice, which is better than to fail a right one.
 func (c *Client) SignIn(ctx context.Context, cr directory.Credentials) (directory.Session, error) {
-	return ask[directory.Session](ctx, c, "SignIn", always, signInArgs{[]byte(cr.Login), []byte(cr.Password), cr.From, cr.Door})
+	return ask[directory.Session](ctx, c, "SignIn", always, wireCredentials(cr))
+}
+
+func wireCredentials(c directory.Credentials) signInArgs {
+	return signInArgs{[]byte(c.Login), []byte(c.Password), c.From, c.Door, c.Factor}
+}
+
+// RenewPassword implements directory.Directory.
+func (c *Client) RenewPassword(ctx context.Context, cr directory.Credentials, password string) (directory.Session, error) {
+	return ask[directory.Session](ctx, c, "RenewPassword", never, renewArgs{wireCredentials(cr), []byte(password)})
 }
 
 // Keys implements directory.Directory.

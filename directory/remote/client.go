@@ -196,6 +196,9 @@ func (c *Client) send(ctx context.Context, server *url.URL, method string, body 
 	// The transport repeats by itself what never reached a server; whether to
 	// repeat more is decided in call.
 	req.Header.Set("Content-Type", "application/json")
+	if from := directory.ClientOf(ctx); from != "" && len(from) <= maxClient {
+		req.Header.Set(clientHeader, from)
+	}
 	resp, err = c.http.Do(req)
 	if err != nil {
 		var op *net.OpError

@@ -51,6 +51,10 @@ func do[In any](needs Rights, run func(context.Context, directory.Directory, In)
 	})
 }
 
+func (a signInArgs) credentials() directory.Credentials {
+	return directory.Credentials{Login: string(a.Login), Password: string(a.Password), From: a.From, Door: a.Door, Factor: a.Factor}
+}
+
 func unmarshal(body []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
@@ -72,7 +76,10 @@ var methods = map[string]method{
 		return d.MaySendAs(ctx, in.As, in.Address)
 	}),
 	"SignIn": on(Look, func(ctx context.Context, d directory.Directory, in signInArgs) (directory.Session, error) {
-		return d.SignIn(ctx, directory.Credentials{Login: string(in.Login), Password: string(in.Password), From: in.From, Door: in.Door})
+		return d.SignIn(ctx, in.credentials())
+	}),
+	"RenewPassword": on(Change, func(ctx context.Context, d directory.Directory, in renewArgs) (directory.Session, error) {
+		return d.RenewPassword(ctx, in.Credentials.credentials(), string(in.Password))
 	}),
 	"Keys": on(Look, func(ctx context.Context, d directory.Directory, _ nothing) ([]directory.Key, error) {
 		return d.Keys(ctx)

@@ -32,6 +32,10 @@ const (
 	prefix = "/directory/v1/"
 	// usnHeader tells how new the view was that an answer came from.
 	usnHeader = "Waypost-Usn"
+	// clientHeader tells from where the change comes that a peer makes for
+	// somebody, for the audit log.
+	clientHeader = "Waypost-Client"
+	maxClient    = 64
 	// maxRequest and maxReply bound bodies, in bytes.
 	maxRequest = 4 << 20
 	maxReply   = 64 << 20
@@ -72,7 +76,18 @@ type wireFault struct {
 	Kind string `json:"kind"`
 	Say  string `json:"say,omitempty"`
 	Log  string `json:"log,omitempty"` // for the peer's log, not for its own peer
+	// Why is a sign-in's problem, of directory.SignInProblem.
+	Why string `json:"why,omitempty"`
 }
+
+// problems finds a sign-in's problem by its name.
+var problems = func() map[string]directory.Problem {
+	m := make(map[string]directory.Problem)
+	for _, p := range directory.Problems() {
+		m[p.String()] = p
+	}
+	return m
+}()
 
 func toWire(err error) *wireFault {
 	f := &wireFault{Kind: fault.Of(err).String(), Log: err.Error()}
@@ -80,10 +95,17 @@ func toWire(err error) *wireFault {
 	if errors.As(err, &own) {
 		f.Say = own.Say
 	}
+	var p *directory.SignInProblem
+	if errors.As(err, &p) {
+		f.Why = p.Why.String()
+	}
 	return f
 }
 
 func (f *wireFault) error() error {
+	if p, ok := problems[f.Why]; ok {
+		return &directory.SignInProblem{Why: p}
+	}
 	k, ok := kinds[f.Kind]
 	if !ok {
 		k = fault.Internal
@@ -140,6 +162,11 @@ type (
 		Login, Password []byte
 		From            netip.Addr
 		Door            string
+		Factor          string `json:",omitempty"`
+	}
+	renewArgs struct {
+		Credentials signInArgs
+		Password    []byte
 	}
 	addUserArgs struct {
 		As       directory.Principal

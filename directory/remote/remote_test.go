@@ -38,7 +38,7 @@ func near(t testing.TB, url string, h *authn.Hasher) (*postgres.Store, directory
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	store, err := postgres.Open(t.Context(), db, postgres.Options{Hash: h.Hash, Log: quiet})
+	store, err := postgres.Open(t.Context(), db, postgres.Options{Hash: h.Hash, Among: h.Among, Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -224,7 +224,11 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, m method, have Rig
 	if at, ok := s.dir.(interface{ USN() directory.USN }); ok {
 		w.Header().Set(usnHeader, strconv.FormatInt(int64(at.USN()), 10))
 	}
-	result, err := m.run(r.Context(), s.dir, body, have)
+	ctx := r.Context()
+	if from := r.Header.Get(clientHeader); from != "" && len(from) <= maxClient {
+		ctx = directory.WithClient(ctx, from)
+	}
+	result, err := m.run(ctx, s.dir, body, have)
 	if err != nil {
 		return err
 	}

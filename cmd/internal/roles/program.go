@@ -148,7 +148,7 @@ func (p *Program) OpenDirectory(ctx context.Context) error {
 		return err
 	}
 	hasher := authn.NewHasher(authn.Params{})
-	objects, err := dirpg.Open(ctx, db, dirpg.Options{Hash: hasher.Hash, Log: p.Log})
+	objects, err := dirpg.Open(ctx, db, dirpg.Options{Hash: hasher.Hash, Among: hasher.Among, Log: p.Log})
 	if err != nil {
 		return err
 	}

@@ -169,7 +169,7 @@ func OpenTool(ctx context.Context, cfg *config.Config, log *slog.Logger, n Need)
 			return nil, err
 		}
 		hasher := authn.NewHasher(authn.Params{})
-		if t.Bulk, err = dirpg.Open(ctx, db, dirpg.Options{Hash: hasher.Hash, Log: log}); err != nil {
+		if t.Bulk, err = dirpg.Open(ctx, db, dirpg.Options{Hash: hasher.Hash, Among: hasher.Among, Log: log}); err != nil {
 			return nil, err
 		}
 		behind(t.Bulk.Run)
