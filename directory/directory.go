@@ -39,7 +39,14 @@ const (
 	KindRoom
 	// KindGroup is a distribution list; its members may be groups.
 	KindGroup
+	// KindContact is somebody elsewhere: mail to it goes to an outside address.
+	KindContact
+	// KindEquipment is like a room: something to be booked.
+	KindEquipment
 )
+
+// Resource tells whether it is a mailbox that nobody signs in to.
+func (k Kind) Resource() bool { return k == KindRoom || k == KindEquipment }
 
 // String gives the kind as the command line and JSON show it.
 func (k Kind) String() string {
@@ -50,6 +57,10 @@ func (k Kind) String() string {
 		return "room"
 	case KindGroup:
 		return "group"
+	case KindContact:
+		return "contact"
+	case KindEquipment:
+		return "equipment"
 	}
 	return "unknown"
 }
@@ -104,7 +115,7 @@ type Domain struct {
 type User struct {
 	ID        ObjectID
 	GUID      string // objectGUID, canonical text
-	Kind      Kind   // KindUser or KindRoom
+	Kind      Kind   // KindUser, KindRoom or KindEquipment
 	Address   string // primary address
 	Addresses []string
 	UPN       string // user principal name: what a person signs in with, besides any address
@@ -125,6 +136,10 @@ type User struct {
 	Quota   int64 // bytes; 0: the default of the mailbox database
 	Enabled bool
 	Hidden  bool // not shown in address lists
+	// Capacity and Features are of rooms and equipment: how many people it is
+	// for, and what it has ("projector").
+	Capacity int      `json:",omitempty"`
+	Features []string `json:",omitempty"`
 	Roles   Role
 	Epoch   Epoch
 	Created time.Time
@@ -163,13 +178,16 @@ const (
 	Person
 	// List: it is a group's; Expand gives the mailboxes.
 	List
+	// Outside: it is one of ours, and mail to it goes on to Resolution.Forward.
+	Outside
 )
 
 // Resolution is the answer to "who is this address?".
 type Resolution struct {
 	Standing Standing
-	Target   Target   // for Person
+	Target   Target   // for Person; for Outside its ID alone
 	Group    ObjectID // for List
+	Forward  string   `json:",omitempty"` // for Outside: the address elsewhere
 }
 
 // Target is a mailbox that mail is delivered to.
@@ -179,6 +197,9 @@ type Target struct {
 	HomeMDB string
 	Address string // the primary address
 	Quota   int64  // bytes; 0: the default
+	// Forward is where mail goes instead of into a mailbox; Mailbox is then 0.
+	// Only Expand gives such targets.
+	Forward string `json:",omitempty"`
 }
 
 // Credentials are what a client shows at a door.
@@ -221,6 +242,8 @@ type PeopleQuery struct {
 	Text   string // prefix of a word of name, given, surname, alias or address; case and accents folded
 	Offset int
 	Limit  int // at most 1,000; 0 means 100
+	// List bounds the search to an address list; 0 is the global one.
+	List ObjectID `json:",omitempty"`
 }
 
 // NewUser is a user or room to be made. Address is required and its domain
@@ -252,19 +275,22 @@ type Directory interface {
 // Objects is the directory without sign-in; directory/postgres has it.
 type Objects interface {
 	Accounts
+	AddressBook
 
 	// Resolve tells what an address is, ignoring case and a +detail. It must
 	// answer in well under 20 ms under a harvest attack.
 	Resolve(ctx context.Context, address string) (Resolution, error)
 	// Expand gives the mailboxes of a group and its nested groups, each once,
-	// at most limit (1,000) at a time in order of ID after the one named.
+	// at most limit (1,000) at a time in order of ID after the one named; for
+	// contacts the address to forward to. A group by filter finds its members
+	// when it is expanded: fault.Limit when they are too many.
 	Expand(ctx context.Context, group ObjectID, p Page) ([]Target, error)
 	// User gives a user by id.
 	User(ctx context.Context, as Principal, id ObjectID) (User, error)
 	// UserByAddress gives a user by any of its addresses, its UPN or account.
 	UserByAddress(ctx context.Context, as Principal, address string) (User, error)
 	// People searches the address list; total is the number of all hits.
-	// Groups are hits too: a User of KindGroup with ID, Address and Name.
+	// Groups and contacts are hits too: a User of KindGroup or KindContact.
 	People(ctx context.Context, as Principal, q PeopleQuery) (hits []User, total int, err error)
 	// MaySendAs tells whether as may write address into From and MAIL FROM.
 	MaySendAs(ctx context.Context, as Principal, address string) (bool, error)

@@ -49,6 +49,12 @@ func RunTree(t *testing.T, open func(t testing.TB) TreeWorld) {
 		{"Escalation", testTreeEscalation},
 		{"Unique", testTreeUnique},
 		{"Watch", testTreeWatch},
+		{"DynamicGroups", testDynamicGroups},
+		{"SendTo", testSendTo},
+		{"HiddenMembers", testHiddenMembers},
+		{"Contacts", testContacts},
+		{"AddressLists", testAddressLists},
+		{"Resources", testResources},
 		{"Processes", testTreeProcesses},
 	} {
 		t.Run(c.name, func(t *testing.T) {

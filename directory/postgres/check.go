@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"waypost/directory"
-	"waypost/directory/access"
 	"waypost/directory/index"
 	"waypost/directory/tree"
 	"waypost/internal/fault"
@@ -276,7 +275,12 @@ func (c *checker) index(ctx context.Context, x *index.Index, o *index.Object) er
 	if o.ID == rootID {
 		return nil
 	}
-	e, err := x.Get(ctx, o.ID, &tree.Query{Attributes: []string{"*", "uSNChanged", access.AttributeName}, Deleted: true}, nil)
+	// Not "*": large values are read by another connection than this one.
+	asked := []string{"uSNChanged"}
+	for _, a := range o.Attributes {
+		asked = append(asked, a.Name)
+	}
+	e, err := x.Get(ctx, o.ID, &tree.Query{Attributes: asked, Deleted: true}, nil)
 	if err != nil {
 		if fault.Of(err) == fault.NotFound {
 			c.found("object %d is not in the index", o.ID)

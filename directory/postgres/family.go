@@ -19,6 +19,7 @@ const (
 	computer        // has an account name and a SID, signs in nowhere
 	group
 	contact // an outside address
+	dynamic // a group whose members a filter finds
 )
 
 // families are the classes that have rules; subclasses follow theirs. The most
@@ -30,7 +31,7 @@ var families = []struct {
 	{"computer", computer},
 	{classUser, person},
 	{classGroup, group},
-	{"contact", contact},
+	{"contact", contact}, {classDynamic, dynamic},
 	{classDomain, domain},
 	{classOU, unit},
 }

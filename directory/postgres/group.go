@@ -86,11 +86,13 @@ func (s *Store) RemoveGroup(ctx context.Context, as directory.Principal, id dire
 
 func (w *writing) readGroup(ctx context.Context, id directory.ObjectID) (*object, error) {
 	o, err := w.read(ctx, id)
-	if fault.Of(err) == fault.NotFound || err == nil && (familyOf(w.schema, o.class) != group || o.attrs.get("mail") == "") {
+	if fault.Of(err) == fault.NotFound || err == nil && (!isGroup(familyOf(w.schema, o.class)) || o.attrs.get("mail") == "") {
 		return nil, errNoGroup
 	}
 	return o, err
 }
+
+func isGroup(f family) bool { return f == group || f == dynamic }
 
 var errNoGroup = fault.New(fault.NotFound, "no such group")
 
@@ -118,9 +120,13 @@ func (s *Store) Group(ctx context.Context, as directory.Principal, address strin
 		return g, errNoGroup
 	}
 	g = found[0]
+	members, err := s.membersShown(ctx, as, e)
+	if err != nil {
+		return g, err
+	}
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
-	for _, id := range e.members {
+	for _, id := range members {
 		m := s.view.entry(directory.ObjectID(id))
 		if m != nil && m.kind != 0 && (all || m.listed()) {
 			g.Members = append(g.Members, directory.Member{ID: m.id, Kind: m.kind, Address: m.address, Name: m.name})
@@ -176,7 +182,7 @@ func (s *Store) Groups(ctx context.Context, as directory.Principal, p directory.
 // removing who is none, changes nothing and is no error.
 func (s *Store) SetMembers(ctx context.Context, as directory.Principal, id directory.ObjectID, add, remove []string) (err error) {
 	defer fault.Wrap(&err, "set the members of group %d", id)
-	if err := s.may(ctx, as, change); err != nil {
+	if err := s.mayManageMembers(ctx, as, id); err != nil {
 		return err
 	}
 	if len(add)+len(remove) > maxMembers {
@@ -186,6 +192,9 @@ func (s *Store) SetMembers(ctx context.Context, as directory.Principal, id direc
 		o, err := w.readGroup(ctx, id)
 		if err != nil {
 			return err
+		}
+		if o.class == classDynamic {
+			return fault.New(fault.Invalid, "the members of this group are found by its filter")
 		}
 		in, err := w.mailObjects(ctx, add)
 		if err != nil {

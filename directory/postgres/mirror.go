@@ -104,12 +104,15 @@ func (m *mirror) row(rows pgx.Rows) (o index.Object, e *entry, err error) {
 		e.order = orderKey(e.name)
 	}
 	e.protected = e.roles != 0
+	e.forwards = e.family == contact && e.address != ""
 	for i := range o.Attributes {
 		switch a := &o.Attributes[i]; a.Name {
 		case access.AttributeName:
 			e.acl = parseACL(a.Values)
 		case "adminCount":
 			e.protected = e.protected || a.Values[0] == "1"
+		case "targetAddress":
+			e.forwards = forwardAddress(a.Values[0]) != ""
 		case "hideDLMembership":
 			e.hideMembers = a.Values[0] == "TRUE"
 		}

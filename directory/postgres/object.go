@@ -30,6 +30,8 @@ const (
 	classUser   = "user"
 	classGroup  = "group"
 	classMDB    = "msExchPrivateMDB"
+	// classDynamic is a distribution list whose members a filter finds.
+	classDynamic = "msExchDynamicDistributionList"
 )
 
 const (
@@ -123,8 +125,11 @@ func (o *object) derive(sch *schema.Schema) (d derived, err error) {
 	switch f {
 	case person:
 		d.kind = directory.KindUser
-		if slices.Contains(o.attrs["msExchResourceMetaData"], "ResourceType:Room") {
+		switch {
+		case slices.Contains(o.attrs["msExchResourceMetaData"], resourceRoom):
 			d.kind = directory.KindRoom
+		case slices.Contains(o.attrs["msExchResourceMetaData"], resourceEquipment):
+			d.kind = directory.KindEquipment
 		}
 	case domain:
 		d.keys = append(d.keys, nameKey{nameDomain, o.rdn})
@@ -161,11 +166,26 @@ func (o *object) derive(sch *schema.Schema) (d derived, err error) {
 			d.address = address
 		}
 	}
+	if out := forwardAddress(o.attrs.get("targetAddress")); f == contact && d.address == "" && out != "" {
+		d.address = out
+		local, _, _ := directory.SplitAddress(out)
+		words, whole = append(words, local), append(whole, directory.Fold(out))
+	}
 	if d.name == "" && d.address != "" {
 		d.name = o.rdn
+		words = append(words, o.rdn)
 	}
-	if f == group && d.address != "" {
-		d.kind = directory.KindGroup // one without an address is none of mail's
+	switch { // without an address it is none of mail's
+	case d.address == "":
+	case f == group:
+		d.kind = directory.KindGroup
+	case f == dynamic:
+		d.kind = directory.KindGroup
+		if err := checkDynamic(o.attrs); err != nil {
+			return d, err
+		}
+	case f == contact:
+		d.kind = directory.KindContact
 	}
 	if upn := o.attrs.get("userPrincipalName"); upn != "" {
 		key, err := directory.AddressKey(upn)

@@ -100,7 +100,7 @@ func (s *Store) Users(ctx context.Context, as directory.Principal, p directory.P
 	if err := s.may(ctx, as, seeAll); err != nil {
 		return nil, err
 	}
-	page, err := s.page(ctx, p, directory.KindUser, directory.KindRoom)
+	page, err := s.page(ctx, p, directory.KindUser, directory.KindRoom, directory.KindEquipment)
 	if err != nil {
 		return nil, err
 	}
@@ -152,13 +152,20 @@ func (s *Store) People(ctx context.Context, as directory.Principal, q directory.
 	if len(q.Text) > 4*maxText {
 		return nil, 0, fault.New(fault.TooLarge, "the text to search for is too long")
 	}
-	page, total := s.view.search(q.Text, q.Offset, limit)
+	var only bits
+	if q.List != 0 {
+		if only, err = s.listMembers(ctx, as, q.List); err != nil {
+			return nil, 0, err
+		}
+	}
+	page, total := s.view.search(q.Text, q.Offset, limit, only)
 	users, err := s.users(ctx, page, s.may(ctx, as, seeAll) == nil)
 	return users, total, err
 }
 
-// search gives a part of the listed entries that match text, by name.
-func (v *view) search(text string, offset, limit int) (page []*entry, total int) {
+// search gives a part of the listed entries that match text, by name; of those
+// in only, unless it is nil.
+func (v *view) search(text string, offset, limit int, only bits) (page []*entry, total int) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	words := directory.Words(text)
@@ -168,6 +175,9 @@ func (v *view) search(text string, offset, limit int) (page []*entry, total int)
 	if len(words) == 0 {
 		if strings.TrimSpace(text) != "" {
 			return nil, 0
+		}
+		if only != nil {
+			return v.pageOf(only, offset, limit)
 		}
 		for _, id := range v.byName.from(offset, limit) {
 			page = append(page, v.entry(directory.ObjectID(id)))
@@ -179,7 +189,7 @@ func (v *view) search(text string, offset, limit int) (page []*entry, total int)
 	var hits []*entry
 	seen := newBits(len(v.slots) * pageSlots)
 	v.words.prefix(words[0], func(id uint32) {
-		if !seen.set(id) {
+		if !seen.set(id) || only != nil && !only.has(id) {
 			return
 		}
 		e := v.entry(directory.ObjectID(id))
@@ -190,12 +200,7 @@ func (v *view) search(text string, offset, limit int) (page []*entry, total int)
 		}
 		hits = append(hits, e)
 	})
-	slices.SortFunc(hits, func(a, b *entry) int {
-		if c := strings.Compare(a.order, b.order); c != 0 {
-			return c
-		}
-		return int(a.id - b.id)
-	})
+	slices.SortFunc(hits, byOrder)
 	from := min(offset, len(hits))
 	return hits[from:min(from+limit, len(hits))], len(hits)
 }

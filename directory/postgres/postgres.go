@@ -74,6 +74,7 @@ type Store struct {
 	schema atomic.Pointer[schema.Schema]
 	index  atomic.Pointer[index.Index]
 	sights sights
+	founds foundLists
 	moves  moves
 	writes writeQueue
 	sync   chan struct{} // capacity 1: who holds it reads the change log

@@ -13,7 +13,16 @@ import (
 var duties = map[string]bool{"postmaster": true, "abuse": true}
 
 // Resolve implements directory.Directory. It needs no SQL.
-func (s *Store) Resolve(_ context.Context, address string) (directory.Resolution, error) {
+func (s *Store) Resolve(ctx context.Context, address string) (directory.Resolution, error) {
+	r, err := s.lookUp(address)
+	if err == nil && r.Standing == directory.Outside {
+		return s.outside(ctx, r)
+	}
+	return r, err
+}
+
+// lookUp is Resolve without the addresses to forward to.
+func (s *Store) lookUp(address string) (directory.Resolution, error) {
 	if strings.EqualFold(address, "postmaster") { // RFC 5321 §4.1.1.3: without a domain
 		return s.duty(), nil
 	}
@@ -48,6 +57,8 @@ func resolution(e *entry) directory.Resolution {
 		return directory.Resolution{Standing: directory.List, Group: e.id}
 	case e.mailbox != 0:
 		return directory.Resolution{Standing: directory.Person, Target: e.target()}
+	case e.forwards:
+		return directory.Resolution{Standing: directory.Outside, Target: directory.Target{ID: e.id}}
 	}
 	return directory.Resolution{Standing: directory.Unknown}
 }
@@ -67,7 +78,7 @@ func (v *view) admin() directory.Resolution {
 }
 
 // Expand implements directory.Directory. It needs no SQL.
-func (s *Store) Expand(_ context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error) {
+func (s *Store) Expand(ctx context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error) {
 	limit, err := pageLimit(p.Limit, maxPage)
 	if err != nil {
 		return nil, err
@@ -76,7 +87,7 @@ func (s *Store) Expand(_ context.Context, group directory.ObjectID, p directory.
 	if g == nil || g.kind != directory.KindGroup {
 		return nil, fault.New(fault.NotFound, "no such group")
 	}
-	return s.view.expand(g, p.After, limit), nil
+	return s.expand(ctx, g, p.After, limit)
 }
 
 // MaySendAs implements directory.Directory: one's own addresses, with any

@@ -135,7 +135,7 @@ func (w *writing) revive(ctx context.Context, m *modification) error {
 		b.Queue(`UPDATE directory.object SET deleted = NULL WHERE id = $1`, o.id)
 		b.Queue(`DELETE FROM directory.link WHERE attribute = $1 AND source = $2`, last, o.id)
 	})
-	room := slices.Contains(o.attrs["msExchResourceMetaData"], "ResourceType:Room")
+	room := slices.ContainsFunc(o.attrs["msExchResourceMetaData"], func(v string) bool { return v == resourceRoom || v == resourceEquipment })
 	if m.fam != person || room {
 		return nil
 	}

@@ -47,6 +47,7 @@ func (o *object) user(sch *schema.Schema, path string) (directory.User, error) {
 		UPN: o.attrs.get("userPrincipalName"), OU: path, Mailbox: o.openMailbox(), HomeMDB: o.homeMDB,
 		Quota: d.quota, Hidden: d.hidden, Roles: d.roles, Created: o.created, Changed: o.usn,
 	}
+	o.resource(&u)
 	if o.account != nil {
 		u.Enabled, u.Epoch = o.account.enabled, o.account.epoch
 	}
@@ -115,7 +116,9 @@ func (o *object) put(u *directory.User) error {
 	// KiB, rounded up: a quota is never smaller than was asked for.
 	o.attrs.set("mDBOverHardQuotaLimit", when(u.Quota > 0, strconv.FormatInt((u.Quota+1023)>>10, 10)))
 	o.attrs.set("mDBUseDefaults", when(u.Quota > 0, "FALSE"))
-	o.attrs.set("msExchResourceMetaData", when(u.Kind == directory.KindRoom, "ResourceType:Room"))
+	if err := o.putResource(u); err != nil {
+		return err
+	}
 	var roles []string
 	for name, r := range roleNames {
 		if u.Roles&r != 0 {
@@ -255,16 +258,16 @@ func (s *Store) prepare(ctx context.Context, as directory.Principal, n *director
 	if u.Kind == 0 {
 		u.Kind = directory.KindUser
 	}
-	if u.Kind != directory.KindUser && u.Kind != directory.KindRoom {
+	if u.Kind != directory.KindUser && !u.Kind.Resource() {
 		return "", fault.New(fault.Invalid, "a user or a room, not a %s", u.Kind)
 	}
-	if u.Kind == directory.KindRoom && n.Password != "" {
+	if u.Kind.Resource() && n.Password != "" {
 		return "", fault.New(fault.Invalid, "nobody signs in to a room")
 	}
 	if u.Address, err = directory.CleanAddress(u.Address); err != nil {
 		return "", err
 	}
-	if u.Roles &^= directory.RoleSystem; u.Kind == directory.KindRoom && u.Roles != 0 {
+	if u.Roles &^= directory.RoleSystem; u.Kind.Resource() && u.Roles != 0 {
 		return "", fault.New(fault.Invalid, "a room has no roles")
 	}
 	local, _, _ := directory.SplitAddress(u.Address)

@@ -40,6 +40,7 @@ type entry struct {
 	hidden      bool
 	protected   bool // see object.protected
 	hideMembers bool
+	forwards    bool // mail goes to an outside address, unless there is a mailbox
 	family      family
 	expires     int64 // Unix seconds at which the account ends; 0: never
 	class       string
@@ -111,6 +112,7 @@ const (
 	slotProtected
 	slotHideMembers
 	slotListed // has members, owners or access-control entries
+	slotForwards
 )
 
 // pageSlots is how many slots are allocated together; ids are dense.
@@ -212,7 +214,8 @@ func (v *view) entry(id directory.ObjectID) *entry {
 		roles: directory.Role(s.roles), kind: directory.Kind(s.kind), expires: s.expires, family: s.family,
 		enabled: s.flags&slotEnabled != 0, hidden: s.flags&slotHidden != 0,
 		protected: s.flags&slotProtected != 0, hideMembers: s.flags&slotHideMembers != 0,
-		class: v.dict.list[s.class], homeMDB: v.dict.list[s.home],
+		forwards: s.flags&slotForwards != 0,
+		class:    v.dict.list[s.class], homeMDB: v.dict.list[s.home],
 	}
 	v.texts.read(s.text, &e.rdn, &e.address, &e.name, &e.order, &e.terms, &e.names)
 	if s.flags&slotListed != 0 {
@@ -313,7 +316,7 @@ func (v *view) put(e *entry) {
 		roles: uint8(e.roles), kind: uint8(e.kind), family: e.family, flags: slotThere, //nolint:gosec // few of both
 		text: v.texts.put(e.rdn, e.address, e.name, e.order, e.terms, e.names),
 	}
-	for flag, on := range map[uint8]bool{slotEnabled: e.enabled, slotHidden: e.hidden, slotProtected: e.protected, slotHideMembers: e.hideMembers} {
+	for flag, on := range map[uint8]bool{slotEnabled: e.enabled, slotHidden: e.hidden, slotProtected: e.protected, slotHideMembers: e.hideMembers, slotForwards: e.forwards} {
 		if on {
 			s.flags |= flag
 		}
@@ -379,16 +382,26 @@ func (v *view) path(e *entry) string {
 	return strings.Join(up, "/")
 }
 
-// expand gives the mailboxes in a group and the groups inside it, each once, by
-// id, at most limit of them after the one named. Groups that contain each other
-// do no harm.
-func (v *view) expand(list *entry, after directory.ObjectID, limit int) []directory.Target {
+// walk gives what mail to a group reaches, those with id greater than after: the
+// mailboxes and outside addresses in it and in the groups inside it, each once,
+// by id; and all that was met on the way. Groups that contain each other do no
+// harm. made has the members of groups by filter; asked are those that it lacks.
+func (v *view) walk(list *entry, after directory.ObjectID, made map[uint32][]uint32) (found []uint32, seen bits, asked []uint32) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	seen := newBits(len(v.slots) * pageSlots)
+	seen = newBits(len(v.slots) * pageSlots)
 	seen.set(uint32(list.id)) //nolint:gosec // index.MaxID bounds ids
-	todo := [][]uint32{list.members}
-	var found []uint32
+	var todo [][]uint32
+	open := func(id uint32, f family, members []uint32) {
+		if f == dynamic {
+			var ok bool
+			if members, ok = made[id]; !ok {
+				asked = append(asked, id)
+			}
+		}
+		todo = append(todo, members)
+	}
+	open(uint32(list.id), list.family, list.members) //nolint:gosec // index.MaxID bounds ids
 	for len(todo) > 0 {
 		members := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -398,24 +411,36 @@ func (v *view) expand(list *entry, after directory.ObjectID, limit int) []direct
 				continue
 			}
 			switch {
-			case s.family == group:
+			case s.family == group || s.family == dynamic:
+				var own []uint32
 				if l := v.lists[id]; l != nil {
-					todo = append(todo, l.members)
+					own = l.members
 				}
-			case s.mailbox != 0 && directory.ObjectID(id) > after:
+				open(id, s.family, own)
+			case (s.mailbox != 0 || s.flags&slotForwards != 0) && directory.ObjectID(id) > after:
 				found = append(found, id)
 			}
 		}
 	}
 	slices.Sort(found)
-	found = found[:min(len(found), limit)]
-	targets := make([]directory.Target, len(found))
-	for i, id := range found {
+	return found, seen, asked
+}
+
+// targets gives where mail to objects goes, those that are gone left out; for
+// outside addresses Forward is for the caller to fill in.
+func (v *view) targets(ids []uint32) []directory.Target {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	targets := make([]directory.Target, 0, len(ids))
+	for _, id := range ids {
 		s := v.slot(directory.ObjectID(id))
-		t := &targets[i]
-		*t = directory.Target{ID: directory.ObjectID(id), Mailbox: s.mailbox, HomeMDB: v.dict.list[s.home], Quota: int64(s.quota) << 10}
+		if s == nil {
+			continue
+		}
+		t := directory.Target{ID: directory.ObjectID(id), Mailbox: s.mailbox, HomeMDB: v.dict.list[s.home], Quota: int64(s.quota) << 10}
 		var skip string
 		v.texts.read(s.text, &skip, &t.Address, &skip, &skip, &skip, &skip)
+		targets = append(targets, t)
 	}
 	return targets
 }
@@ -434,3 +459,6 @@ func (b bits) set(id uint32) bool {
 	b[w] |= m
 	return true
 }
+
+// has tells whether an id is in.
+func (b bits) has(id uint32) bool { return int(id>>6) < len(b) && b[id>>6]&(1<<(id&63)) != 0 }

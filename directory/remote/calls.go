@@ -69,6 +69,22 @@ func (c *Client) MaySendAs(ctx context.Context, as directory.Principal, address 
 	return ask[bool](ctx, c, "MaySendAs", always, addressArgs{as, address})
 }
 
+// MaySendTo implements directory.Directory.
+func (c *Client) MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error {
+	_, err := ask[nothing](ctx, c, "MaySendTo", always, sendToArgs{from, group})
+	return err
+}
+
+// Photo implements directory.Directory.
+func (c *Client) Photo(ctx context.Context, as directory.Principal, id directory.ObjectID) ([]byte, error) {
+	return ask[[]byte](ctx, c, "Photo", always, idArgs{as, id})
+}
+
+// AddressLists implements directory.Directory.
+func (c *Client) AddressLists(ctx context.Context, as directory.Principal) ([]directory.AddressList, error) {
+	return ask[[]directory.AddressList](ctx, c, "AddressLists", always, idArgs{As: as})
+}
+
 // SignIn implements directory.Directory. Asking twice counts a wrong password
 // twice, which is better than to fail a right one.
 func (c *Client) SignIn(ctx context.Context, cr directory.Credentials) (directory.Session, error) {

@@ -75,6 +75,9 @@ var methods = map[string]method{
 	"MaySendAs": on(Look, func(ctx context.Context, d directory.Directory, in addressArgs) (bool, error) {
 		return d.MaySendAs(ctx, in.As, in.Address)
 	}),
+	"MaySendTo": do(Look, func(ctx context.Context, d directory.Directory, in sendToArgs) error {
+		return d.MaySendTo(ctx, in.From, in.Group)
+	}),
 	"SignIn": on(Look, func(ctx context.Context, d directory.Directory, in signInArgs) (directory.Session, error) {
 		return d.SignIn(ctx, in.credentials())
 	}),
@@ -94,6 +97,12 @@ var methods = map[string]method{
 	"People": on(Read, func(ctx context.Context, d directory.Directory, in peopleArgs) (p people, err error) {
 		p.Hits, p.Total, err = d.People(ctx, in.As, in.Query)
 		return p, err
+	}),
+	"Photo": on(Read, func(ctx context.Context, d directory.Directory, in idArgs) ([]byte, error) {
+		return d.Photo(ctx, in.As, in.ID)
+	}),
+	"AddressLists": on(Read, func(ctx context.Context, d directory.Directory, in idArgs) ([]directory.AddressList, error) {
+		return d.AddressLists(ctx, in.As)
 	}),
 	"Group": on(Read, func(ctx context.Context, d directory.Directory, in addressArgs) (directory.Group, error) {
 		return d.Group(ctx, in.As, in.Address)

@@ -152,6 +152,10 @@ type (
 		Hits  []directory.User
 		Total int
 	}
+	sendToArgs struct {
+		From  directory.Sender
+		Group directory.ObjectID
+	}
 	followArgs struct{ Since directory.USN }
 	nameArgs   struct {
 		As            directory.Principal

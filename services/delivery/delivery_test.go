@@ -193,6 +193,12 @@ func (w *world) Resolve(_ context.Context, addr string) (directory.Resolution, e
 		return directory.Resolution{}, nil
 	case local == "staff":
 		return directory.Resolution{Standing: directory.List, Group: 1}, nil
+	case local == "board":
+		return directory.Resolution{Standing: directory.List, Group: 3}, nil
+	case local == "mixed":
+		return directory.Resolution{Standing: directory.List, Group: 4}, nil
+	case local == "joe":
+		return directory.Resolution{Standing: directory.Outside, Forward: "joe@elsewhere.test"}, nil
 	case local == "all":
 		return directory.Resolution{Standing: directory.List, Group: 2}, nil
 	case n != 1:
@@ -202,10 +208,21 @@ func (w *world) Resolve(_ context.Context, addr string) (directory.Resolution, e
 }
 
 func (w *world) Expand(_ context.Context, g directory.ObjectID, p directory.Page) ([]directory.Target, error) {
-	if g == 1 {
+	switch g {
+	case 1, 3:
 		return []directory.Target{target(1), target(2)}, nil
+	case 4:
+		return []directory.Target{target(1), {ID: 90, Forward: "joe@elsewhere.test"}}, nil
 	}
 	return make([]directory.Target, p.Limit), nil
+}
+
+// MaySendTo: list 3 takes messages of u1 alone.
+func (w *world) MaySendTo(_ context.Context, from directory.Sender, g directory.ObjectID) error {
+	if g == 3 && !(from.Known && from.Address == "u1@example.test") {
+		return directory.ErrNotAllowed
+	}
+	return nil
 }
 
 func (w *world) Enqueue(_ context.Context, s envelope.Submission, b envelope.Body) error {

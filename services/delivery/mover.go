@@ -31,6 +31,7 @@ type Outbox interface {
 type Directory interface {
 	Resolve(ctx context.Context, address string) (directory.Resolution, error)
 	Expand(ctx context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error)
+	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error
 }
 
 // Deliverer puts a message into mailboxes, near or far.
@@ -174,7 +175,7 @@ func (m *Mover) handOver(ctx context.Context, home, id string, e store.OutboxEnt
 		ID: id, From: e.From, Trusted: true, Created: e.Created,
 		Hop: &envelope.Hop{By: m.o.Hostname, ID: id, Time: e.Created},
 	}
-	targets, rest := m.sort(ctx, e.Recipients)
+	targets, rest := m.sort(ctx, e.From, e.Recipients)
 	if len(targets) > 0 {
 		for i, err := range m.deliver.Deliver(ctx, env, targets, body) {
 			if err != nil {
@@ -197,8 +198,8 @@ func (m *Mover) handOver(ctx context.Context, home, id string, e store.OutboxEnt
 }
 
 // sort gives the mailboxes that can be delivered to at once, each once, and
-// the addresses for the transport. When in doubt the transport finds out.
-func (m *Mover) sort(ctx context.Context, recipients []string) (targets []directory.Target, rest []string) {
+// the addresses for the transport, which forwards to people elsewhere. When in doubt the transport finds out.
+func (m *Mover) sort(ctx context.Context, from string, recipients []string) (targets []directory.Target, rest []string) {
 	seen := make(map[directory.MailboxID]bool)
 	named := make(map[string]bool)
 	add := func(some ...directory.Target) {
@@ -228,9 +229,19 @@ func (m *Mover) sort(ctx context.Context, recipients []string) (targets []direct
 			add(r.Target)
 			continue
 		case err == nil && r.Standing == directory.List:
+			// Whoever may not send there hears of it from the transport.
+			if m.dir.MaySendTo(ctx, directory.Sender{Address: from, Known: true}, r.Group) != nil {
+				break
+			}
 			some, err := m.dir.Expand(ctx, r.Group, directory.Page{Limit: maxNear})
 			if err == nil && len(some) < maxNear {
-				add(some...)
+				for _, t := range some {
+					if t.Forward != "" {
+						rest = append(rest, t.Forward)
+						continue
+					}
+					add(t)
+				}
 				continue
 			}
 		}

@@ -42,6 +42,8 @@ func (m *mailboxes) Resolve(_ context.Context, addr string) (directory.Resolutio
 		return directory.Resolution{}, nil
 	case local == "staff":
 		return directory.Resolution{Standing: directory.List, Group: 1}, nil
+	case local == "board":
+		return directory.Resolution{Standing: directory.List, Group: 3}, nil
 	case local == "mixed":
 		return directory.Resolution{Standing: directory.List, Group: 2}, nil
 	case local == "nobody":
@@ -52,6 +54,13 @@ func (m *mailboxes) Resolve(_ context.Context, addr string) (directory.Resolutio
 
 func target(name string) directory.Target {
 	return directory.Target{Mailbox: directory.MailboxID(name[0]), HomeMDB: "m" + name[:1], Address: name + "@example.test"}
+}
+
+func (m *mailboxes) MaySendTo(_ context.Context, _ directory.Sender, g directory.ObjectID) error {
+	if g == 3 {
+		return directory.ErrNotAllowed
+	}
+	return nil
 }
 
 func (m *mailboxes) Expand(_ context.Context, g directory.ObjectID, _ directory.Page) ([]directory.Target, error) {

@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ type Deliverer interface {
 type Directory interface {
 	Resolve(ctx context.Context, address string) (directory.Resolution, error)
 	Expand(ctx context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error)
+	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error
 }
 
 // Options of the door.
@@ -147,10 +149,17 @@ func (s *session) Rcpt(name string, _ *gosmtp.RcptOptions) error {
 	case directory.Person:
 		to.targets = []directory.Target{r.Target}
 	case directory.List:
+		if err := s.srv.dir.MaySendTo(ctx, directory.Sender{Address: tx.env.From}, r.Group); err != nil {
+			return smtpguard.Reply(err)
+		}
 		for page := (directory.Page{Limit: 1000}); ; {
 			some, err := s.srv.dir.Expand(ctx, r.Group, page)
 			if err != nil {
 				return smtpguard.Reply(err)
+			}
+			if slices.ContainsFunc(some, func(t directory.Target) bool { return t.Forward != "" }) {
+				// Nothing is sent on from here: that is the transport's.
+				return smtpguard.Errorf(550, [3]int{5, 7, 1}, "The list has members elsewhere; send to it by SMTP")
 			}
 			to.targets = append(to.targets, some...)
 			if len(some) < page.Limit {

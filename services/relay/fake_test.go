@@ -73,6 +73,12 @@ func (o *office) Resolve(_ context.Context, addr string) (directory.Resolution, 
 		return directory.Resolution{Standing: directory.Unknown}, nil
 	case local == "staff":
 		return directory.Resolution{Standing: directory.List, Group: 1}, nil
+	case local == "board":
+		return directory.Resolution{Standing: directory.List, Group: 2}, nil
+	case local == "mixed":
+		return directory.Resolution{Standing: directory.List, Group: 3}, nil
+	case local == "joe":
+		return directory.Resolution{Standing: directory.Outside, Forward: "joe@there.test"}, nil
 	}
 	return directory.Resolution{Standing: directory.Person, Target: person(local)}, nil
 }
@@ -81,7 +87,18 @@ func person(name string) directory.Target {
 	return directory.Target{ID: directory.ObjectID(name[0]), Mailbox: directory.MailboxID(name[0]), HomeMDB: "m1", Address: name + "@example.test"}
 }
 
-func (o *office) Expand(context.Context, directory.ObjectID, directory.Page) ([]directory.Target, error) {
+// MaySendTo: the list "board" takes messages of alice alone.
+func (o *office) MaySendTo(_ context.Context, from directory.Sender, g directory.ObjectID) error {
+	if g == 2 && !(from.Known && from.Address == "alice@example.test") {
+		return directory.ErrNotAllowed
+	}
+	return nil
+}
+
+func (o *office) Expand(_ context.Context, g directory.ObjectID, _ directory.Page) ([]directory.Target, error) {
+	if g == 3 {
+		return []directory.Target{person("alice"), {ID: 90, Forward: "joe@there.test"}}, nil
+	}
 	return []directory.Target{person("alice"), person("away")}, nil
 }
 

@@ -22,6 +22,7 @@ import (
 type Directory interface {
 	Resolve(ctx context.Context, address string) (directory.Resolution, error)
 	Expand(ctx context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error)
+	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error
 }
 
 // Deliverer puts a message into mailboxes, near or far.

@@ -88,7 +88,13 @@ func (r *Relay) attempt(ctx context.Context, w Work, c **client) (results []resu
 		case res.Standing == directory.Person:
 			inside, targets = append(inside, rc), append(targets, res.Target)
 		case res.Standing == directory.List:
-			results = append(results, result{rcpt: rc, local: true, err: r.expand(ctx, w, res.Group, body)})
+			err := r.dir.MaySendTo(ctx, directory.Sender{Address: w.From, Known: w.Trusted}, res.Group)
+			if err == nil {
+				err = r.expand(ctx, w, res.Group, body)
+			}
+			results = append(results, result{rcpt: rc, local: true, err: err})
+		case res.Standing == directory.Outside:
+			results = append(results, result{rcpt: rc, local: true, err: r.forward(ctx, w, res.Forward)})
 		default:
 			results = append(results, result{rcpt: rc, local: true, err: fault.New(fault.NotFound, "No such user here")})
 		}
@@ -108,9 +114,15 @@ func (r *Relay) attempt(ctx context.Context, w Work, c **client) (results []resu
 
 var errAddress = smtpguard.Errorf(553, [3]int{5, 1, 3}, "Malformed address")
 
-// expand delivers to the members of a list, page by page. Members that could
-// not be reached become recipients of their own; delivering a page again after
-// a crash doubles nothing.
+// forward makes the address elsewhere of one of our contacts a recipient of its
+// own.
+func (r *Relay) forward(ctx context.Context, w Work, address string) error {
+	return r.queue.Add(ctx, w.Message, []Address{{address, envelope.Domain(address)}}, r.o.Now())
+}
+
+// expand delivers to the members of a list, page by page. Members elsewhere and
+// those that could not be reached become recipients of their own; delivering a
+// page again after a crash doubles nothing.
 func (r *Relay) expand(ctx context.Context, w Work, group directory.ObjectID, body envelope.Body) error {
 	for page := (directory.Page{Limit: 500}); ; {
 		some, err := r.dir.Expand(ctx, group, page)
@@ -118,9 +130,17 @@ func (r *Relay) expand(ctx context.Context, w Work, group directory.ObjectID, bo
 			return err
 		}
 		var failed []Address
-		for i, err := range r.deliver.Deliver(ctx, w.Envelope, some, body) {
+		boxes := make([]directory.Target, 0, len(some))
+		for _, t := range some {
+			if t.Forward != "" {
+				failed = append(failed, Address{t.Forward, envelope.Domain(t.Forward)})
+				continue
+			}
+			boxes = append(boxes, t)
+		}
+		for i, err := range r.deliver.Deliver(ctx, w.Envelope, boxes, body) {
 			if err != nil {
-				failed = append(failed, Address{some[i].Address, envelope.Domain(some[i].Address)})
+				failed = append(failed, Address{boxes[i].Address, envelope.Domain(boxes[i].Address)})
 			}
 		}
 		if len(failed) > 0 {

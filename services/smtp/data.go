@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -151,8 +152,11 @@ func (s *session) handOver(ctx context.Context, tx *transaction, env envelope.En
 	return "Queued", nil
 }
 
+// forwarded tells of a member elsewhere, whom only the queue can serve.
+func forwarded(t directory.Target) bool { return t.Forward != "" }
+
 // targets are the mailboxes of a transaction, each once; not ok when there are
-// too many to wait for.
+// too many to wait for, or others than mailboxes.
 func (s *session) targets(ctx context.Context, tx *transaction) (list []directory.Target, ok bool, err error) {
 	seen := make(map[directory.MailboxID]bool)
 	add := func(some []directory.Target) {
@@ -170,7 +174,7 @@ func (s *session) targets(ctx context.Context, tx *transaction) (list []director
 			if err != nil {
 				return nil, false, err
 			}
-			if add(some); len(list) > maxDirect {
+			if add(some); len(list) > maxDirect || slices.ContainsFunc(some, forwarded) {
 				return nil, false, nil
 			}
 			if len(some) < page.Limit {

@@ -54,6 +54,12 @@ func (w *world) Resolve(_ context.Context, addr string) (directory.Resolution, e
 		return directory.Resolution{}, fault.New(fault.Unavailable, "directory is away")
 	case local == "staff":
 		return directory.Resolution{Standing: directory.List, Group: 7}, nil
+	case local == "board":
+		return directory.Resolution{Standing: directory.List, Group: 9}, nil
+	case local == "mixed":
+		return directory.Resolution{Standing: directory.List, Group: 10}, nil
+	case local == "joe":
+		return directory.Resolution{Standing: directory.Outside, Target: directory.Target{ID: 90}, Forward: "joe@elsewhere.test"}, nil
 	case local == "everybody":
 		return directory.Resolution{Standing: directory.List, Group: 8}, nil
 	}
@@ -69,14 +75,25 @@ func target(i int) directory.Target {
 }
 
 func (w *world) Expand(_ context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error) {
-	if group == 7 {
+	switch group {
+	case 7, 9:
 		return []directory.Target{target(0), target(1)}, nil
+	case 10:
+		return []directory.Target{target(0), {ID: 90, Address: "joe@elsewhere.test", Forward: "joe@elsewhere.test"}}, nil
 	}
 	var some []directory.Target
 	for id := p.After + 1; id <= 1000 && len(some) < p.Limit; id++ {
 		some = append(some, directory.Target{ID: id, Mailbox: directory.MailboxID(id), Address: "x@example.test"})
 	}
 	return some, nil
+}
+
+// MaySendTo: group 9 takes messages of alice, signed in, alone.
+func (w *world) MaySendTo(_ context.Context, from directory.Sender, group directory.ObjectID) error {
+	if group == 9 && !(from.Known && from.Address == "alice@example.test") {
+		return directory.ErrNotAllowed
+	}
+	return nil
 }
 
 func (w *world) MaySendAs(_ context.Context, as directory.Principal, address string) (bool, error) {

@@ -37,6 +37,7 @@ import (
 type Directory interface {
 	Resolve(ctx context.Context, address string) (directory.Resolution, error)
 	Expand(ctx context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error)
+	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error
 	MaySendAs(ctx context.Context, as directory.Principal, address string) (bool, error)
 }
 

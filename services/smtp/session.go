@@ -117,7 +117,12 @@ func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
 	case directory.Person:
 		tx.persons = append(tx.persons, r.Target)
 	case directory.List:
+		if err := s.srv.dir.MaySendTo(ctx, s.sender(tx), r.Group); err != nil {
+			return smtpguard.Reply(err)
+		}
 		tx.lists = append(tx.lists, r.Group)
+	case directory.Outside: // a contact of ours: the relay forwards to its address elsewhere
+		tx.foreign++
 	case directory.Foreign:
 		if !s.door.signIn {
 			return s.deny(smtpguard.Errorf(550, [3]int{5, 7, 1}, "Relaying denied"))
@@ -130,10 +135,19 @@ func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
 	return nil
 }
 
+// sender is whom the message comes from, as lists with restrictions see it.
+func (s *session) sender(tx *transaction) directory.Sender {
+	from := directory.Sender{Address: tx.env.From, Known: tx.env.Trusted}
+	if from.Address == "" && s.who.ID != 0 {
+		from.Address = s.who.Address
+	}
+	return from
+}
+
 // resolve asks the directory, and gives postmaster a home (RFC 5321 section 4.5.1).
 func (s *session) resolve(ctx context.Context, addr string) (directory.Resolution, error) {
 	r, err := s.srv.dir.Resolve(ctx, addr)
-	if err != nil || r.Standing == directory.Person || r.Standing == directory.List || s.srv.o.Postmaster == "" {
+	if err != nil || r.Standing == directory.Person || r.Standing == directory.List || r.Standing == directory.Outside || s.srv.o.Postmaster == "" {
 		return r, err
 	}
 	local, domain := envelope.Split(addr)

@@ -1,0 +1,46 @@
+package directory
+
+import (
+	"context"
+
+	"waypost/internal/fault"
+)
+
+// AddressBook is the part of the directory that says who may write to a list,
+// and what people look up besides names.
+type AddressBook interface {
+	// MaySendTo tells whether a message of the sender may go to the group; nil
+	// when it may, else a fault of Denied whose text is for the sender. Every
+	// door that expands groups asks it, so that all of them agree.
+	MaySendTo(ctx context.Context, from Sender, group ObjectID) error
+	// Photo gives the picture of somebody in the address list, a JPEG of at most
+	// 100 KiB; NotFound when there is none.
+	Photo(ctx context.Context, as Principal, id ObjectID) ([]byte, error)
+	// AddressLists gives the address lists below the global one, by name.
+	AddressLists(ctx context.Context, as Principal) ([]AddressList, error)
+}
+
+// Sender is whom a message comes from, as far as a door knows.
+type Sender struct {
+	Address string // of the envelope; "" is the null sender
+	// Known: the address is the sender's own, because somebody signed in under
+	// it or one of our own processes says so. Others can write any address.
+	Known bool
+}
+
+// AddressList is a part of the global address list: whom its filter finds, and
+// who names it in showInAddressBook.
+type AddressList struct {
+	ID     ObjectID
+	Name   string
+	Filter string // RFC 4515; "" finds nobody
+	Base   string // DN below which it looks; "": everywhere
+}
+
+// The refusals of MaySendTo.
+var (
+	ErrNotAllowed  = fault.New(fault.Denied, "You are not allowed to send to this list")
+	ErrRefused     = fault.New(fault.Denied, "This list takes no messages from you")
+	ErrSignInFirst = fault.New(fault.Denied, "Only people of this organisation, signed in, may send to this list")
+	ErrModerated   = fault.New(fault.Denied, "This list is moderated: only its moderators and owners may send to it")
+)

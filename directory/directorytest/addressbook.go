@@ -1,0 +1,372 @@
+package directorytest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"waypost/directory"
+	"waypost/directory/tree"
+	"waypost/internal/fault"
+)
+
+// reached gives whom mail to a group reaches, by address.
+func reached(t testing.TB, d directory.Directory, group directory.ObjectID) string {
+	t.Helper()
+	var all []string
+	for p := (directory.Page{Limit: 2}); ; {
+		some, err := d.Expand(t.Context(), group, p)
+		if err != nil {
+			t.Fatalf("Expand(%d): %v", group, err)
+		}
+		for _, x := range some {
+			name, _, _ := strings.Cut(x.Address, "@")
+			if x.Forward != "" {
+				name += ">" + x.Forward
+			}
+			if (x.Mailbox == 0) != (x.Forward != "") {
+				t.Errorf("%s has mailbox %d and forwards to %q", x.Address, x.Mailbox, x.Forward)
+			}
+			all = append(all, name)
+		}
+		if len(some) < p.Limit {
+			slices.Sort(all)
+			return strings.Join(all, " ")
+		}
+		p.After = some[len(some)-1].ID
+	}
+}
+
+func testDynamicGroups(t *testing.T, w TreeWorld) {
+	h := start(t, w)
+	sales, north := "OU=Sales,"+base, "OU=North,OU=Sales,"+base
+	ann := h.person("Ann", north, "department: Sales", "unicodePwd: "+quoted(secret))
+	h.person("Bob", sales, "department: Sales")
+	h.person("Cid", base, "department: Sales")
+	h.person("Dan", sales, "department: Other")
+	h.add("CN=No Mail,"+sales, "objectClass: user", "sAMAccountName: nomail", "department: Sales")
+	static := h.add("CN=Static,"+sales, "objectClass: group", "mail: static@example.test", "member: CN=Dan,"+sales)
+	all := h.add("CN=All Sales,"+base, "objectClass: msExchDynamicDistributionList", "displayName: All Sales", "mail: all@example.test", "msExchDynamicDLFilter: (department=Sales)")
+	in := h.add("CN=In Sales,"+base, "objectClass: msExchDynamicDistributionList", "displayName: In Sales", "mail: in@example.test",
+		"msExchDynamicDLFilter: (|(department=Sales)(objectClass=group)(mail=outer@example.test))", "msExchDynamicDLBaseDN: "+sales)
+	outer := h.add("CN=Outer,"+sales, "objectClass: group", "mail: outer@example.test", "member: CN=All Sales,"+base, "member: CN=In Sales,"+base)
+	none := h.add("CN=None,"+base, "objectClass: msExchDynamicDistributionList", "displayName: None", "mail: none@example.test")
+
+	expand := func(what string, id directory.ObjectID, want string) {
+		t.Helper()
+		if got := reached(t, h.f, id); got != want {
+			t.Errorf("%s: %s reached, want %s", what, got, want)
+		}
+	}
+	if r := resolve(t, h.f, "all@example.test"); r.Standing != directory.List || r.Group != all {
+		t.Errorf("a group by filter resolves to %+v", r)
+	}
+	expand("by filter, everywhere", all, "ann bob cid")
+	expand("below its base, with groups in a circle", in, "ann bob cid dan")
+	expand("groups by filter inside another", outer, "ann bob cid dan")
+	expand("without a filter", none, "")
+	expand("a static one", static, "dan")
+	h.modify("CN=Dan,"+sales, "replace department: Sales")
+	h.modify(ann, "replace department: Other")
+	expand("after changes", all, "bob cid dan")
+
+	g, err := h.f.Group(t.Context(), system, "all@example.test")
+	if err != nil || g.Count != 3 || len(g.Members) != 3 {
+		t.Errorf("the group is shown as %+v, %v", g, err)
+	}
+	wantKind(t, "SetMembers of a group by filter", h.f.SetMembers(t.Context(), system, all, []string{"ann@example.test"}, nil), fault.Invalid)
+	for _, bad := range []string{"department=Sales)(", "(department"} {
+		if err := h.tryModify("CN=All Sales,"+base, "replace msExchDynamicDLFilter: "+bad); err == nil {
+			t.Errorf("the filter %q was taken", bad)
+		}
+	}
+	if err := h.f.RemoveGroup(t.Context(), system, in); err != nil {
+		t.Error(err)
+	}
+	if r := resolve(t, h.f, "in@example.test"); r.Standing != directory.Unknown {
+		t.Errorf("a removed group resolves to %+v", r)
+	}
+}
+
+func testSendTo(t *testing.T, w TreeWorld) {
+	h := start(t, w)
+	for _, name := range []string{"Ann", "Bob", "Boss", "Chair"} {
+		h.person(name, base)
+	}
+	h.add("CN=Joe,"+base, "objectClass: contact", "displayName: Joe", "mail: joe@elsewhere.test", "targetAddress: SMTP:joe@elsewhere.test")
+	h.add("CN=Inner,"+base, "objectClass: group", "mail: inner@example.test", "member: CN=Ann,"+base)
+	h.add("CN=Some,"+base, "objectClass: group", "mail: some@example.test", "member: CN=Inner,"+base, "member: CN=Boss,"+base)
+	h.add("CN=Filter,"+base, "objectClass: msExchDynamicDistributionList", "mail: filter@example.test", "displayName: Filter", "msExchDynamicDLFilter: (cn=Bob)")
+	list := func(name string, lines ...string) directory.ObjectID {
+		return h.add("CN="+name+","+base, append([]string{"objectClass: group", "mail: " + strings.ToLower(name) + "@example.test"}, lines...)...)
+	}
+	at := func(name string) string { return "CN=" + name + "," + base }
+	open := list("Open")
+	inside := list("Inside", "msExchRequireAuthToSendTo: TRUE")
+	few := list("Few", "authOrig: "+at("Bob"), "authOrig: "+at("Joe"), "dLMemSubmitPerms: "+at("Some"))
+	byFilter := list("ByFilter", "dLMemSubmitPerms: "+at("Filter"))
+	notAll := list("NotAll", "unauthOrig: "+at("Joe"), "dLMemRejectPerms: "+at("Some"))
+	both := list("Both", "authOrig: "+at("Boss"), "authOrig: "+at("Bob"), "dLMemRejectPerms: "+at("Some"))
+	moderated := list("Moderated", "msExchEnableModeration: TRUE", "msExchModeratedByLink: "+at("Chair"), "managedBy: "+at("Boss"))
+
+	for _, tt := range []struct {
+		what  string
+		from  string
+		known bool
+		group directory.ObjectID
+		want  error
+	}{
+		{"anybody to an open list", "x@out.test", false, open, nil},
+		{"the null sender to an open list", "", false, open, nil},
+		{"a stranger", "x@out.test", false, inside, directory.ErrSignInFirst},
+		{"a stranger under one of our addresses", "ann@example.test", false, inside, directory.ErrSignInFirst},
+		{"signed in", "ann@example.test", true, inside, nil},
+		{"named", "bob@example.test", true, few, nil},
+		{"named, with a detail", "Bob+x@EXAMPLE.test", true, few, nil},
+		{"named, but nobody says it is him", "bob@example.test", false, few, directory.ErrNotAllowed},
+		{"a contact who is named", "joe@elsewhere.test", false, few, nil},
+		{"in a group in a named group", "ann@example.test", true, few, nil},
+		{"not named", "chair@example.test", true, few, directory.ErrNotAllowed},
+		{"the null sender", "", true, few, directory.ErrNotAllowed},
+		{"in a named group by filter", "bob@example.test", true, byFilter, nil},
+		{"not in a named group by filter", "ann@example.test", true, byFilter, directory.ErrNotAllowed},
+		{"whoever is not refused", "bob@example.test", true, notAll, nil},
+		{"refused", "joe@elsewhere.test", false, notAll, directory.ErrRefused},
+		{"in a refused group", "ann@example.test", true, notAll, directory.ErrRefused},
+		{"under the address of somebody refused", "ann@example.test", false, notAll, directory.ErrRefused},
+		{"allowed and refused", "boss@example.test", true, both, directory.ErrRefused},
+		{"allowed and not refused", "bob@example.test", true, both, nil},
+		{"a moderator", "chair@example.test", true, moderated, nil},
+		{"an owner", "boss@example.test", true, moderated, nil},
+		{"neither", "ann@example.test", true, moderated, directory.ErrModerated},
+		{"under a moderator's address", "chair@example.test", false, moderated, directory.ErrModerated},
+	} {
+		err := h.f.MaySendTo(t.Context(), directory.Sender{Address: tt.from, Known: tt.known}, tt.group)
+		if fmt.Sprint(err) != fmt.Sprint(tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.what, err, tt.want)
+		}
+	}
+	wantKind(t, "to no group", h.f.MaySendTo(t.Context(), directory.Sender{}, 1), fault.NotFound)
+}
+
+func testHiddenMembers(t *testing.T, w TreeWorld) {
+	h := start(t, w)
+	who := func(name string) directory.Principal {
+		h.person(name, base, "unicodePwd: "+quoted(secret))
+		u, err := h.f.UserByAddress(t.Context(), system, strings.ToLower(name)+"@example.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return principal(u)
+	}
+	ann, bob, owner := who("Ann"), who("Bob"), who("Owner")
+	at := func(name string) string { return "CN=" + name + "," + base }
+	secretGroup := h.add(at("Secret"), "objectClass: group", "mail: secret@example.test", "hideDLMembership: TRUE", "managedBy: "+at("Owner"), "member: "+at("Ann"))
+	h.add(at("Shown"), "objectClass: group", "mail: shown@example.test", "member: "+at("Ann"), "member: "+at("Secret"))
+	const inChain = ":1.2.840.113556.1.4.1941:="
+	for _, tt := range []struct {
+		name string
+		as   directory.Principal
+		sees bool
+	}{{"bob", bob, false}, {"ann herself", ann, false}, {"the owner", owner, true}, {"the product", system, true}} {
+		me := h.like(tt.as)
+		want := func(what string, got, hidden, shown string) {
+			t.Helper()
+			if expected := map[bool]string{false: hidden, true: shown}[tt.sees]; got != expected {
+				t.Errorf("%s, as %s: %q, want %q", what, tt.name, got, expected)
+			}
+		}
+		find := func(filter string) string { return strings.Join(me.search(base, filter, tree.Sub), "|") }
+		want("member", me.values(at("Secret"), "member"), "", at("Ann"))
+		want("memberOf", me.values(at("Ann"), "memberOf"), at("Shown"), at("Secret")+"|"+at("Shown"))
+		want("memberOf=Secret", find("(memberOf="+at("Secret")+")"), "", at("Ann"))
+		want("memberOf in chain of Secret", find("(memberOf"+inChain+at("Secret")+")"), "", at("Ann"))
+		want("memberOf=Shown", find("(memberOf="+at("Shown")+")"), at("Ann")+"|"+at("Secret"), at("Ann")+"|"+at("Secret"))
+		want("groups of Ann in chain", find("(member"+inChain+at("Ann")+")"), at("Shown"), at("Secret")+"|"+at("Shown"))
+		if g, err := h.f.Group(t.Context(), tt.as, "secret@example.test"); err != nil {
+			t.Error(err)
+		} else {
+			want("the group's members", fmt.Sprint(len(g.Members)), "0", "1")
+		}
+	}
+	if got := reached(t, h.f, secretGroup); got != "ann" {
+		t.Errorf("mail reaches %q", got)
+	}
+	// An owner manages the members, and nothing else.
+	if err := h.f.SetMembers(t.Context(), owner, secretGroup, []string{"bob@example.test"}, nil); err != nil {
+		t.Errorf("an owner adds a member: %v", err)
+	}
+	h.like(owner).modify(at("Secret"), "delete member: "+at("Ann"))
+	if got := reached(t, h.f, secretGroup); got != "bob" {
+		t.Errorf("mail reaches %q", got)
+	}
+	for name, as := range map[string]directory.Principal{"ann": ann, "nobody": {}} {
+		if err := h.f.SetMembers(t.Context(), as, secretGroup, []string{"ann@example.test"}, nil); fault.Of(err) != fault.Denied {
+			t.Errorf("%s adds a member: %v", name, err)
+		}
+	}
+	h.refused("an owner changes the list", h.like(owner).tryModify(at("Secret"), "replace hideDLMembership: FALSE"), tree.ResultInsufficientAccess)
+}
+
+func testContacts(t *testing.T, w TreeWorld) {
+	h := start(t, w)
+	u := func(address string) directory.Principal {
+		x, err := h.f.UserByAddress(t.Context(), system, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return principal(x)
+	}
+	h.person("Ann", base, "unicodePwd: "+quoted(secret))
+	at := func(name string) string { return "CN=" + name + "," + base }
+	joe := h.add(at("Joe Out"), "objectClass: contact", "displayName: Joe Out", "sn: Out", "mail: joe@elsewhere.test", "proxyAddresses: smtp:joe@example.test", "targetAddress: SMTP:joe@elsewhere.test", "telephoneNumber: 1")
+	h.add(at("Kim"), "objectClass: contact", "displayName: Kim", "mail: kim@elsewhere.test")
+	h.add(at("Loop"), "objectClass: contact", "displayName: Loop", "mail: loop@example.test", "targetAddress: SMTP:loop2@example.test")
+	h.add(at("Loop2"), "objectClass: contact", "displayName: Loop2", "mail: loop2@example.test", "targetAddress: SMTP:loop@example.test")
+	h.add(at("Hidden"), "objectClass: contact", "displayName: Joe Hidden", "mail: hidden@elsewhere.test", "msExchHideFromAddressLists: TRUE")
+	h.add(at("X400"), "objectClass: contact", "displayName: X400", "mail: x@example.test", "targetAddress: X400:c=us")
+	h.add(at("Mail User"), "objectClass: user", "sAMAccountName: mu", "displayName: Mail User", "mail: mu@example.test", "targetAddress: mu@elsewhere.test")
+	list := h.add(at("List"), "objectClass: group", "mail: list@example.test", "member: "+at("Ann"), "member: "+at("Joe Out"), "member: "+at("Kim"),
+		"member: "+at("Loop"), "member: "+at("Hidden"), "member: "+at("Mail User"), "member: "+at("X400"))
+	for address, want := range map[string]directory.Resolution{
+		"joe@elsewhere.test":  {Standing: directory.Foreign},
+		"JOE+x@example.test":  {Standing: directory.Outside, Target: directory.Target{ID: joe}, Forward: "joe@elsewhere.test"},
+		"loop@example.test":   {Standing: directory.Unknown},
+		"x@example.test":      {Standing: directory.Unknown},
+		"nobody@example.test": {Standing: directory.Unknown},
+	} {
+		if got := resolve(t, h.f, address); got != want {
+			t.Errorf("%s resolves to %+v, want %+v", address, got, want)
+		}
+	}
+	if got := resolve(t, h.f, "mu@example.test"); got.Standing != directory.Outside || got.Forward != "mu@elsewhere.test" {
+		t.Errorf("a user with an outside address resolves to %+v", got)
+	}
+	const want = "ann hidden>hidden@elsewhere.test joe>joe@elsewhere.test kim>kim@elsewhere.test mu>mu@elsewhere.test"
+	if got := reached(t, h.f, list); got != want {
+		t.Errorf("mail reaches %s, want %s", got, want)
+	}
+	ann := u("ann@example.test")
+	hits, total, err := h.f.People(t.Context(), ann, directory.PeopleQuery{Text: "joe"})
+	if err != nil || total != 1 || hits[0].Kind != directory.KindContact || hits[0].Address != "joe@elsewhere.test" || hits[0].Name != "Joe Out" || hits[0].Phone != "1" {
+		t.Errorf("joe is found as %+v, %d, %v", hits, total, err)
+	}
+	// The address changes, and the contact goes.
+	h.modify(at("Joe Out"), "replace targetAddress: SMTP:joe@new.test")
+	if got := resolve(t, h.f, "joe@example.test"); got.Forward != "joe@new.test" {
+		t.Errorf("after the change it resolves to %+v", got)
+	}
+	h.refused("delete the contact", h.tryDelete(at("Joe Out"), false), 0)
+	if got := resolve(t, h.f, "joe@example.test"); got.Standing != directory.Unknown {
+		t.Errorf("after the end it resolves to %+v", got)
+	}
+}
+
+func testAddressLists(t *testing.T, w TreeWorld) {
+	h := start(t, w)
+	photo := "\xff\xd8\xff" + strings.Repeat("x", 5000)
+	h.person("Ann", base, "unicodePwd: "+quoted(secret), "department: Sales", "thumbnailPhoto: "+photo)
+	h.person("Bob", base, "department: Sales", "msExchHideFromAddressLists: TRUE", "thumbnailPhoto: \xff\xd8\xff")
+	h.person("Cid", "OU=Sales,"+base, "department: Other")
+	lists := "CN=Address Lists Container,CN=Configuration," + base
+	h.add(lists, "objectClass: addressBookContainer", "displayName: Address lists")
+	sales := h.add("CN=Sales,"+lists, "objectClass: addressBookContainer", "displayName: Sales people", "purportedSearch: (department=Sales)")
+	unit := h.add("CN=Unit,"+lists, "objectClass: addressBookContainer", "displayName: Unit", "purportedSearch: (objectClass=user)", "msExchSearchBase: OU=Sales,"+base)
+	h.person("Dan", base, "showInAddressBook: CN=Sales,"+lists)
+	x, err := h.f.UserByAddress(t.Context(), system, "ann@example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann := principal(x)
+	got, err := h.f.AddressLists(t.Context(), ann)
+	want := []directory.AddressList{
+		{ID: sales, Name: "Sales people", Filter: "(department=Sales)"},
+		{ID: unit, Name: "Unit", Filter: "(objectClass=user)", Base: "OU=Sales," + base},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("the lists are %+v, %v", got, err)
+	}
+	for _, tt := range []struct {
+		text string
+		list directory.ObjectID
+		want string
+	}{
+		{"", sales, "Ann Dan"},
+		{"", unit, "Cid"},
+		{"an", sales, "Ann"},
+		{"cid", sales, ""},
+		{"", 0, "Ann Cid Dan"},
+	} {
+		hits, total, err := h.f.People(t.Context(), ann, directory.PeopleQuery{Text: tt.text, List: tt.list})
+		var names []string
+		for _, u := range hits {
+			names = append(names, u.Name)
+		}
+		if err != nil || strings.Join(names, " ") != tt.want || total != len(names) {
+			t.Errorf("%q in list %d: %q of %d, %v; want %q", tt.text, tt.list, names, total, err, tt.want)
+		}
+	}
+	hits, total, err := h.f.People(t.Context(), ann, directory.PeopleQuery{List: sales, Offset: 1, Limit: 1})
+	if err != nil || total != 2 || len(hits) != 1 || hits[0].Name != "Dan" {
+		t.Errorf("a page of the list: %+v of %d, %v", hits, total, err)
+	}
+	_, _, err = h.f.People(t.Context(), ann, directory.PeopleQuery{List: ann.ID})
+	wantKind(t, "a list that is none", err, fault.NotFound)
+	if _, err := h.f.AddressLists(t.Context(), directory.Principal{}); err == nil {
+		t.Error("nobody reads the lists")
+	}
+
+	bob, err := h.f.UserByAddress(t.Context(), system, "bob@example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		what string
+		as   directory.Principal
+		id   directory.ObjectID
+		size int
+	}{
+		{"her own", ann, ann.ID, len(photo)},
+		{"a hidden one", ann, bob.ID, 0},
+		{"a hidden one, for the product", system, bob.ID, 3},
+		{"none", ann, sales, 0},
+	} {
+		p, err := h.f.Photo(t.Context(), tt.as, tt.id)
+		if len(p) != tt.size || (tt.size == 0) != (fault.Of(err) == fault.NotFound && err != nil) {
+			t.Errorf("photo, %s: %d bytes, %v", tt.what, len(p), err)
+		}
+	}
+}
+
+func testResources(t *testing.T, w TreeWorld) {
+	h := start(t, w)
+	d := h.f
+	hall, err := d.AddUser(t.Context(), system, directory.NewUser{User: directory.User{
+		Kind: directory.KindRoom, Address: "hall@example.test", Name: "Hall", Capacity: 40, Features: []string{"Projector", "projector", "video"},
+	}})
+	if err != nil || hall.Capacity != 40 || !slices.Equal(hall.Features, []string{"Projector", "video"}) {
+		t.Fatalf("%+v, %v", hall, err)
+	}
+	car, err := d.AddUser(t.Context(), system, directory.NewUser{User: directory.User{Kind: directory.KindEquipment, Address: "car@example.test", Name: "Car"}})
+	if err != nil || car.Kind != directory.KindEquipment || car.Mailbox == 0 || car.Enabled {
+		t.Fatalf("%+v, %v", car, err)
+	}
+	car, err = d.UpdateUser(t.Context(), system, car.ID, func(u *directory.User) error { u.Capacity, u.Features = 5, []string{"electric"}; return nil })
+	if err != nil || car.Kind != directory.KindEquipment || car.Capacity != 5 {
+		t.Errorf("%+v, %v", car, err)
+	}
+	hits, total, err := d.People(t.Context(), system, directory.PeopleQuery{Text: "hall"})
+	if err != nil || total != 1 || hits[0].Capacity != 40 || hits[0].Kind != directory.KindRoom {
+		t.Errorf("the hall is found as %+v, %v", hits, err)
+	}
+	if got := h.search(base, "(&(msExchResourceCapacity>=10)(msExchResourceSearchProperties=PROJECTOR))", tree.Sub); len(got) != 1 {
+		t.Errorf("rooms with a projector: %q", got)
+	}
+	_, err = d.AddUser(t.Context(), system, directory.NewUser{User: directory.User{Address: "x@example.test", Capacity: 3}})
+	wantKind(t, "a person's capacity", err, fault.Invalid)
+	all, err := d.Users(t.Context(), system, directory.Page{})
+	if err != nil || len(all) != 2 {
+		t.Errorf("users and rooms: %+v, %v", all, err)
+	}
+}

@@ -1,0 +1,198 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+
+	"waypost/directory"
+	"waypost/directory/access"
+	"waypost/directory/schema"
+	"waypost/directory/tree"
+	"waypost/internal/fault"
+)
+
+// MaySendTo implements directory.AddressBook. Who is refused (unauthOrig,
+// dLMemRejectPerms) is refused whatever else is said of him; where anybody is
+// named as allowed (authOrig, dLMemSubmitPerms), only those are; a moderated
+// group takes messages of its moderators and owners alone. A sender that
+// nobody vouches for is no person of ours when it comes to being allowed, but is
+// when it comes to being refused; contacts are taken for who they say they are.
+// The restrictions are those of the group itself: who puts it into another says
+// with it who writes to it. It needs no SQL.
+func (s *Store) MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error {
+	g := s.view.get(group)
+	if g == nil || g.kind != directory.KindGroup {
+		return errNoGroup
+	}
+	x := s.index.Load()
+	e, err := x.Get(ctx, group, &tree.Query{Attributes: []string{"msExchRequireAuthToSendTo", "msExchEnableModeration"}}, nil)
+	if err != nil {
+		return err
+	}
+	says := func(name string) bool { v := e.Get(name); return len(v) > 0 && v[0] == "TRUE" }
+	if says("msExchRequireAuthToSendTo") && !from.Known {
+		return directory.ErrSignInFirst
+	}
+	who := s.sender(from.Address)
+	refused, err := s.isAmong(ctx, who, x.Linked(group, "unauthOrig"), x.Linked(group, "dLMemRejectPerms"))
+	if err != nil {
+		return err
+	}
+	if refused {
+		return directory.ErrRefused
+	}
+	if !from.Known && who != nil && who.kind != directory.KindContact {
+		who = nil
+	}
+	one, of := x.Linked(group, "authOrig"), x.Linked(group, "dLMemSubmitPerms")
+	if len(one)+len(of) > 0 {
+		allowed, err := s.isAmong(ctx, who, one, of)
+		if err != nil {
+			return err
+		}
+		if !allowed {
+			return directory.ErrNotAllowed
+		}
+	}
+	if says("msExchEnableModeration") {
+		moderators := x.Linked(group, "msExchModeratedByLink")
+		for _, id := range g.owners {
+			moderators = append(moderators, directory.ObjectID(id))
+		}
+		ok, err := s.isAmong(ctx, who, moderators, moderators)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return directory.ErrModerated
+		}
+	}
+	return nil
+}
+
+// sender finds whose address it is, with any +detail; nil for nobody's.
+func (s *Store) sender(address string) *entry {
+	if address == "" {
+		return nil
+	}
+	key, err := directory.AddressKey(address)
+	if err != nil {
+		return nil
+	}
+	if e := s.view.find(nameAddress, key); e != nil {
+		return e
+	}
+	r, err := s.lookUp(address)
+	if err != nil || r.Target.ID == 0 {
+		return nil
+	}
+	return s.view.get(r.Target.ID)
+}
+
+// isAmong tells whether who is one of some, or is in one of groups, however
+// deep.
+func (s *Store) isAmong(ctx context.Context, who *entry, some, groups []directory.ObjectID) (bool, error) {
+	if who == nil || len(some)+len(groups) == 0 {
+		return false, nil
+	}
+	if slices.Contains(some, who.id) {
+		return true, nil
+	}
+	if len(groups) == 0 {
+		return false, nil
+	}
+	in := s.index.Load().Groups(who.id)
+	if slices.ContainsFunc(groups, func(g directory.ObjectID) bool { return slices.Contains(in, g) }) {
+		return true, nil
+	}
+	for _, id := range groups {
+		g := s.view.get(id)
+		if g == nil || !isGroup(g.family) {
+			continue
+		}
+		// Groups by filter are in no memberOf.
+		_, seen, err := s.closure(ctx, g, 0)
+		if err != nil {
+			return false, err
+		}
+		if seen.has(uint32(who.id)) { //nolint:gosec // index.MaxID bounds ids
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// onGroup gives the rights of somebody on a group as the view has it.
+func (r *rights) onGroup(e *entry) *access.Permissions {
+	return r.on(subject{
+		id: e.id, class: e.class, chain: []directory.ObjectID{e.parent}, listed: len(e.acl) > 0, protected: e.protected, hidden: e.hideMembers,
+		owned: slices.ContainsFunc(e.owners, func(id uint32) bool {
+			return directory.ObjectID(id) == r.as.ID || r.groups[directory.ObjectID(id)]
+		}),
+	})
+}
+
+// mayManageMembers lets administrators change the members of every group, others
+// those of the groups that they own or that were delegated to them.
+func (s *Store) mayManageMembers(ctx context.Context, as directory.Principal, id directory.ObjectID) error {
+	if err := s.may(ctx, as, change); err == nil || fault.Of(err) != fault.Denied {
+		return err
+	}
+	e := s.view.get(id)
+	if as.ID == 0 || as.App || e == nil || e.family != group {
+		return fault.New(fault.Denied, "not allowed")
+	}
+	r, err := s.rightsOf(ctx, as)
+	if err != nil {
+		return err
+	}
+	member, ok := r.sch.Attribute("member")
+	if !ok || !r.onGroup(e).Write(member) {
+		return fault.New(fault.Denied, "not allowed")
+	}
+	return nil
+}
+
+// membersShown gives the direct members of a group that as may see; those of a
+// group by filter are whom it finds.
+func (s *Store) membersShown(ctx context.Context, as directory.Principal, e *entry) ([]uint32, error) {
+	if e.hideMembers && s.may(ctx, as, seeAll) != nil {
+		r, err := s.rightsOf(ctx, as)
+		if err != nil {
+			return nil, err
+		}
+		if member, ok := r.sch.Attribute("member"); !ok || !r.onGroup(e).Read(member) {
+			return nil, nil
+		}
+	}
+	if e.family == dynamic {
+		ids, err := s.found(ctx, e.id, "msExchDynamicDLFilter", "msExchDynamicDLBaseDN", false)
+		return s.view.withAddress(ids), err
+	}
+	return e.members, nil
+}
+
+// hidesMembers tells whether an object is a group that hides who is in it.
+func (v *view) hidesMembers(id directory.ObjectID) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	s := v.slot(id)
+	return s != nil && s.flags&slotHideMembers != 0
+}
+
+// Hides implements index.Hider: memberOf does not tell of groups that hide their
+// members from the reader.
+func (s *sight) Hides(a *schema.Attribute) func(directory.ObjectID) bool {
+	member, ok := s.r.sch.Attribute("member")
+	if !ok || a.Name != "memberOf" {
+		return nil
+	}
+	v := &s.r.lists.store.view
+	return func(id directory.ObjectID) bool {
+		if !v.hidesMembers(id) {
+			return false
+		}
+		e := v.get(id)
+		return e != nil && !s.r.onGroup(e).Read(member)
+	}
+}
