@@ -63,6 +63,7 @@ type need int
 const (
 	needNothing need = iota
 	needDirectory
+	needTree // the directory, read into this process: its tree, and bulk
 	needMail // and the directory
 	needQueue
 )
@@ -93,21 +94,21 @@ var commands = map[string]struct {
 	"user disable <address>":          {needDirectory, (*app).userDisable, "waypost user disable ann@example.org"},
 	"user enable <address>":           {needDirectory, (*app).userEnable, "waypost user enable ann@example.org"},
 	"user remove <address>":           {needDirectory, (*app).userRemove, "waypost user remove ann@example.org"},
-	"user import <file>":              {needDirectory, (*app).userImport, "waypost user import people.csv"},
+	"user import <file>":              {needTree, (*app).userImport, "waypost user import people.csv"},
 	"user rename <address> <to>":      {needDirectory, (*app).userRename, "waypost user rename ann@example.org ann.lee@example.org"},
 	"user set <address>":              {needDirectory, (*app).userSet, "waypost user set ann@example.org --quota 20GiB --alias lee@example.org"},
 	"group add <address>":             {needDirectory, (*app).groupAdd, "waypost group add staff@example.org --name Staff --member ann@example.org"},
 	"group remove <address>":          {needDirectory, (*app).groupRemove, "waypost group remove staff@example.org --member ann@example.org"},
 	"group show <address>":            {needDirectory, (*app).groupShow, "waypost group show staff@example.org"},
 	"group list":                      {needDirectory, (*app).groupList, "waypost group list"},
-	"directory import <file>":         {needDirectory, (*app).directoryImport, "waypost directory import forest.ldif"},
-	"directory export <file>":         {needDirectory, (*app).directoryExport, "waypost directory export --base OU=Sales,DC=example,DC=org sales.ldif"},
-	"directory search <filter>":       {needDirectory, (*app).directorySearch, "waypost directory search '(anr=smith)' --attributes cn,mail"},
-	"directory show <dn>":             {needDirectory, (*app).directoryShow, "waypost directory show ann@example.org"},
-	"directory check":                 {needDirectory, (*app).directoryCheck, "waypost directory check"},
-	"directory prep forest":           {needDirectory, (*app).prepForest, "waypost directory prep forest --dry-run"},
-	"directory prep domain <domain>":  {needDirectory, (*app).prepDomain, "waypost directory prep domain example.org"},
-	"delegate <admin>":                {needDirectory, (*app).delegate, "waypost delegate helpdesk@example.org --on Sales/North --allow reset-password,edit-users"},
+	"directory import <file>":         {needTree, (*app).directoryImport, "waypost directory import forest.ldif"},
+	"directory export <file>":         {needTree, (*app).directoryExport, "waypost directory export --base OU=Sales,DC=example,DC=org sales.ldif"},
+	"directory search <filter>":       {needTree, (*app).directorySearch, "waypost directory search '(anr=smith)' --attributes cn,mail"},
+	"directory show <dn>":             {needTree, (*app).directoryShow, "waypost directory show ann@example.org"},
+	"directory check":                 {needTree, (*app).directoryCheck, "waypost directory check"},
+	"directory prep forest":           {needTree, (*app).prepForest, "waypost directory prep forest --dry-run"},
+	"directory prep domain <domain>":  {needTree, (*app).prepDomain, "waypost directory prep domain example.org"},
+	"delegate <admin>":                {needTree, (*app).delegate, "waypost delegate helpdesk@example.org --on Sales/North --allow reset-password,edit-users"},
 	"org generate":                    {needNothing, (*app).orgGenerate, "waypost org generate --scale lab --seed 7 --ldif lab.ldif"},
 	"mailbox show <address>":          {needMail, (*app).mailboxShow, "waypost mailbox show ann@example.org"},
 	"mailbox deleted <address>":       {needMail, (*app).mailboxDeleted, "waypost mailbox deleted ann@example.org"},

@@ -37,7 +37,9 @@ func (a *app) open(ctx context.Context, n need) (err error) {
 	if err := a.join(ctx, quiet); err != nil {
 		return err
 	}
-	tool, err := roles.OpenTool(ctx, a.cfg, quiet, roles.Need{Directory: n != needQueue, Mail: n == needMail, Queue: n == needQueue})
+	tool, err := roles.OpenTool(ctx, a.cfg, quiet, roles.Need{
+		Directory: n != needQueue, Tree: n == needTree, Mail: n == needMail, Queue: n == needQueue,
+	})
 	if err != nil {
 		return err
 	}

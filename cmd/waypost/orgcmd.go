@@ -48,7 +48,7 @@ func (a *app) orgGenerate(ctx context.Context, c *cli) error {
 		return err
 	}
 	if in.LDIF == "" {
-		if err := a.open(ctx, needDirectory); err != nil {
+		if err := a.open(ctx, needTree); err != nil {
 			return err
 		}
 		defer a.more.close()

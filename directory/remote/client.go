@@ -26,6 +26,9 @@ type Options struct {
 	// URLs of directory servers, e.g. https://dc1.example.test:8443. One is
 	// used until it is lost, then the next.
 	URLs []string
+	// Socket is the path of a Unix socket that a directory server on this
+	// machine listens on, instead of URLs.
+	Socket string
 	// TLS has the client's certificate and the roots to check the server with;
 	// nil for http:// on loopback.
 	TLS *tls.Config
@@ -68,6 +71,13 @@ func New(o Options) (*Client, error) {
 	c := &Client{log: o.Log}
 	c.cache.init(o.Resolved)
 	var protocols http.Protocols
+	dial := (&net.Dialer{Timeout: 5 * time.Second}).DialContext
+	if o.Socket != "" {
+		o.URLs = []string{"http://localhost"}
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", o.Socket)
+		}
+	}
 	for _, raw := range o.URLs {
 		u, err := url.Parse(raw)
 		switch {
@@ -89,7 +99,7 @@ func New(o Options) (*Client, error) {
 		TLSClientConfig:        o.TLS,
 		Protocols:              &protocols,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
-		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		DialContext:            dial,
 		TLSHandshakeTimeout:    5 * time.Second,
 		MaxResponseHeaderBytes: 16 << 10,
 	}}

@@ -15,6 +15,9 @@ func (p *Program) Everything(ctx context.Context) error {
 		return err
 	}
 	p.openGate()
+	if err := p.serveSocket(); err != nil {
+		return err
+	}
 	if err := p.OpenMail(ctx); err != nil {
 		return err
 	}
@@ -44,6 +47,9 @@ func (p *Program) DirectoryServer(ctx context.Context) error {
 		return err
 	}
 	p.openGate()
+	if err := p.serveSocket(); err != nil {
+		return err
+	}
 	if err := p.LDAP(ctx); err != nil {
 		return err
 	}

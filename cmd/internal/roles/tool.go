@@ -119,12 +119,17 @@ func Migrate(ctx context.Context, cfg *config.Config) error {
 }
 
 // Need says what a command of the command line works on.
-type Need struct{ Directory, Mail, Queue bool }
+type Need struct {
+	Directory, Mail, Queue bool
+	// Tree is the directory by names and attributes, and in bulk: it is read
+	// into this process. Without it a running program on this machine is asked.
+	Tree bool
+}
 
 // Tool is what a command of the command line works with.
 type Tool struct {
 	Directory directory.Directory
-	Bulk      *dirpg.Store
+	Bulk      *dirpg.Store // only with Need.Tree
 	Mail      *storepg.Store
 	Queue     *relaypg.Queue
 	Close     func()
@@ -163,7 +168,13 @@ func OpenTool(ctx context.Context, cfg *config.Config, log *slog.Logger, n Need)
 		go func() { defer close(done); _ = run(ctx) }()
 		closers = append(closers, func() { cancel(); <-done })
 	}
-	if n.Directory {
+	if n.Directory && !n.Tree {
+		if c := bySocket(ctx, cfg, log); c != nil {
+			closers = append(closers, c.Close)
+			t.Directory = c
+		}
+	}
+	if n.Directory && t.Directory == nil {
 		db, err := open("directory", cfg.Database.DirectoryURL)
 		if err != nil {
 			return nil, err
