@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"waypost/directory"
@@ -155,6 +156,21 @@ type addition struct {
 	sids   map[*draft][]byte // of their domains
 	links  map[*draft]map[linkTo]bool
 	b      bulk
+
+	targets []target
+	spots   []spot // where the names lead: those of the drafts, then of the targets
+	kinds   []int16
+	texts   []string
+	taken   nameSet
+	made    map[*draft]bool // their account name was not given
+}
+
+// target is a value of DN syntax of a draft; at is its place among the spots.
+type target struct {
+	d  *draft
+	a  *schema.Attribute
+	to tree.DN
+	at int
 }
 
 // linkTo is a value of an attribute of DN syntax.
@@ -169,6 +185,7 @@ func (w *writing) addDrafts(ctx context.Context, r *rights, drafts []*draft) err
 	a := &addition{
 		w: w, r: r, drafts: drafts, local: make(map[string]*draft, len(drafts)),
 		chains: map[*draft][]directory.ObjectID{}, sids: map[*draft][]byte{}, links: map[*draft]map[linkTo]bool{},
+		made: map[*draft]bool{},
 	}
 	if len(drafts) == 1 && drafts[0].err == nil && drafts[0].fam == domain {
 		return w.addDomainDraft(ctx, r, drafts[0])
@@ -200,22 +217,54 @@ func (w *writing) addDomainDraft(ctx context.Context, r *rights, d *draft) error
 	return w.furnish(ctx, d.o.id)
 }
 
-// place finds the containers and gives ids.
+// place finds the containers, what links lead to and who has names already, in
+// one round trip, and gives ids.
 func (a *addition) place(ctx context.Context) error {
 	var dns []tree.DN
 	var asked []*draft
 	for _, d := range a.drafts {
-		if d.err == nil {
-			dns, asked = append(dns, d.dn), append(asked, d)
+		if d.err != nil {
+			continue
+		}
+		a.wantNames(d)
+		dns, asked = append(dns, d.dn), append(asked, d)
+	}
+	for _, d := range a.drafts {
+		if d.err != nil {
+			continue
+		}
+		for i := range d.links {
+			for _, dn := range d.links[i].names {
+				a.targets = append(a.targets, target{d, d.links[i].a, dn, len(dns)})
+				dns = append(dns, dn)
+			}
 		}
 	}
-	spots, err := a.w.resolve(ctx, dns...)
+	b := &pgx.Batch{}
+	q, err := a.w.ask(ctx, b, dns)
 	if err != nil {
 		return err
 	}
+	a.taken = nameSet{}
+	if len(a.kinds) > 0 {
+		b.Queue(whoseSQL, a.kinds, a.texts).Query(func(rows pgx.Rows) error {
+			return scanNames(rows, func(k nameKey, id directory.ObjectID) { a.taken.take(k, id) })
+		})
+	}
+	if b.Len() > 0 {
+		if err := a.w.Batch(ctx, b); err != nil {
+			return err
+		}
+	}
+	if err := q.finish(ctx, a.w); err != nil {
+		return err
+	}
+	a.spots = q.spots
 	for i, d := range asked {
-		if d.err = a.put(d, &spots[i]); d.err == nil {
-			a.local[d.dn.Key()] = d
+		if d.err == nil {
+			if d.err = a.put(d, &a.spots[i]); d.err == nil {
+				a.local[d.dn.Key()] = d
+			}
 		}
 	}
 	return nil
@@ -297,43 +346,21 @@ func mayBeUnder(c, parent *schema.Class) bool {
 // isGraves tells whether s is a container of tombstones.
 func (s *spot) isGraves() bool { return s.class == "container" && s.rdn == "Deleted Objects" }
 
-// link finds what links lead to.
+// link notes what links lead to.
 func (a *addition) link(ctx context.Context) error {
-	type want struct {
-		d  *draft
-		l  *draftLink
-		to tree.DN
-	}
-	var wants []want
-	var dns []tree.DN
-	for _, d := range a.drafts {
-		if d.err != nil {
+	for _, t := range a.targets {
+		if t.d.err != nil {
 			continue
 		}
-		for i := range d.links {
-			l := &d.links[i]
-			for _, dn := range l.names {
-				if other := a.local[dn.Key()]; other != nil && other.err == nil {
-					a.lead(ctx, d, l.a, &spot{id: other.o.id, class: other.o.class, rdn: other.o.rdn})
-					continue
-				}
-				wants, dns = append(wants, want{d, l, dn}), append(dns, dn)
-			}
-		}
-	}
-	spots, err := a.w.resolve(ctx, dns...)
-	if err != nil {
-		return err
-	}
-	for i, want := range wants {
-		if want.d.err != nil {
+		if other := a.local[t.to.Key()]; other != nil && other.err == nil {
+			a.lead(ctx, t.d, t.a, &spot{id: other.o.id, class: other.o.class, rdn: other.o.rdn})
 			continue
 		}
-		if !spots[i].there() {
-			want.d.err = tree.Refuse(tree.ResultConstraintViolation, "%s: no such object: %s", want.l.a.Name, want.to)
+		if !a.spots[t.at].there() {
+			t.d.err = tree.Refuse(tree.ResultConstraintViolation, "%s: no such object: %s", t.a.Name, t.to)
 			continue
 		}
-		a.lead(ctx, want.d, want.l.a, &spots[i])
+		a.lead(ctx, t.d, t.a, &a.spots[t.at])
 	}
 	ours := func(domain string) bool { return a.w.isOurs(ctx, domain) }
 	for _, d := range a.drafts {
@@ -396,43 +423,33 @@ func (w *writing) isOurs(ctx context.Context, domain string) bool {
 	return err == nil
 }
 
-// nameAll refuses names that others have, and makes the account names that were
-// not given.
-func (a *addition) nameAll(ctx context.Context) error {
-	made := map[*draft]bool{}
-	var kinds []int16
-	var texts []string
-	ask := func(k nameKey) {
-		kinds, texts = append(kinds, int16(k.kind)), append(texts, k.key)
+// wantNames asks about the names of a draft; an account name that was not given
+// is made.
+func (a *addition) wantNames(d *draft) {
+	if d.fam.principal() && d.o.attrs.get("sAMAccountName") == "" {
+		a.made[d] = true
+		d.o.attrs.set("sAMAccountName", d.accountName(0))
+	}
+	d.o.settle(d.fam)
+	dv, err := d.o.derive(a.w.schema)
+	if err != nil {
+		d.err = tree.Refuse(tree.ResultConstraintViolation, "%s", say(err))
+		return
+	}
+	for _, k := range dv.keys {
+		a.kinds, a.texts = append(a.kinds, int16(k.kind)), append(a.texts, k.key)
 		switch k.kind {
 		case nameAddress:
-			kinds, texts = append(kinds, int16(nameUPN)), append(texts, k.key)
+			a.kinds, a.texts = append(a.kinds, int16(nameUPN)), append(a.texts, k.key)
 		case nameUPN:
-			kinds, texts = append(kinds, int16(nameAddress)), append(texts, k.key)
+			a.kinds, a.texts = append(a.kinds, int16(nameAddress)), append(a.texts, k.key)
 		}
 	}
-	for _, d := range a.drafts {
-		if d.err != nil {
-			continue
-		}
-		if d.fam.principal() && d.o.attrs.get("sAMAccountName") == "" {
-			made[d] = true
-			d.o.attrs.set("sAMAccountName", d.accountName(0))
-		}
-		d.o.settle(d.fam)
-		dv, err := d.o.derive(a.w.schema)
-		if err != nil {
-			d.err = tree.Refuse(tree.ResultConstraintViolation, "%s", say(err))
-			continue
-		}
-		for _, k := range dv.keys {
-			ask(k)
-		}
-	}
-	taken, err := a.w.whose(ctx, kinds, texts)
-	if err != nil {
-		return err
-	}
+}
+
+// nameAll refuses names that others have.
+func (a *addition) nameAll(ctx context.Context) error {
+	taken, made := a.taken, a.made
 	for _, d := range a.drafts {
 		if d.err != nil {
 			continue
@@ -490,14 +507,16 @@ func (w *writing) whose(ctx context.Context, kinds []int16, texts []string) (nam
 	if len(kinds) == 0 {
 		return taken, nil
 	}
-	rows, err := w.Query(ctx, `
-		SELECT n.kind, n.key, n.object FROM unnest($1::smallint[], $2::text[]) AS want (kind, key)
-		JOIN directory.name n ON n.kind = want.kind AND n.key = want.key`, kinds, texts)
+	rows, err := w.Query(ctx, whoseSQL, kinds, texts)
 	if err != nil {
 		return nil, err
 	}
 	return taken, scanNames(rows, func(k nameKey, id directory.ObjectID) { taken.take(k, id) })
 }
+
+const whoseSQL = `
+	SELECT n.kind, n.key, n.object FROM unnest($1::smallint[], $2::text[]) AS want (kind, key)
+	JOIN directory.name n ON n.kind = want.kind AND n.key = want.key`
 
 // rows writes what was not refused.
 func (a *addition) rows(ctx context.Context) error {

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -63,6 +62,21 @@ func asUnwilling(err error) error {
 
 // delete removes one object that has nothing below it.
 func (m *modification) delete(ctx context.Context) error {
+	var below bool
+	if err := m.w.QueryRow(ctx, `SELECT EXISTS (SELECT FROM directory.object WHERE parent = $1)`, m.o.id).Scan(&below); err != nil {
+		return err
+	}
+	if err := m.mayDelete(ctx); err != nil {
+		return err
+	}
+	if below {
+		return tree.Refuse(tree.ResultNotAllowedOnNonLeaf, "there is something below it")
+	}
+	return m.deleteLeaf(ctx)
+}
+
+// mayDelete refuses what belongs to the directory itself, and who may not.
+func (m *modification) mayDelete(ctx context.Context) error {
 	if m.fixed() || m.o.class == "attributeSchema" || m.o.class == "classSchema" {
 		return tree.Refuse(tree.ResultUnwillingToPerform, "it belongs to the directory itself")
 	}
@@ -70,20 +84,22 @@ func (m *modification) delete(ctx context.Context) error {
 	if !ok {
 		return tree.Refuse(tree.ResultOther, "no class %q", m.o.class)
 	}
-	if err := m.mayGo(ctx, class); err != nil {
+	return m.mayGo(ctx, class)
+}
+
+// deleteLeaf removes an object below which nothing is.
+func (m *modification) deleteLeaf(ctx context.Context) error {
+	if err := m.mayDelete(ctx); err != nil {
 		return err
 	}
-	var below, home bool
-	err := m.w.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM directory.object WHERE parent = $1),
-			EXISTS (SELECT FROM directory.link WHERE attribute = $2 AND target = $1)`, m.o.id, linkHome).Scan(&below, &home)
-	switch {
-	case err != nil:
-		return err
-	case below:
-		return tree.Refuse(tree.ResultNotAllowedOnNonLeaf, "there is something below it")
-	case home:
-		return tree.Refuse(tree.ResultUnwillingToPerform, "a mailbox database with mailboxes stays")
+	if m.o.class == classMDB {
+		var home bool
+		if err := m.w.QueryRow(ctx, `SELECT EXISTS (SELECT FROM directory.link WHERE attribute = $2 AND target = $1)`, m.o.id, linkHome).Scan(&home); err != nil {
+			return err
+		}
+		if home {
+			return tree.Refuse(tree.ResultUnwillingToPerform, "a mailbox database with mailboxes stays")
+		}
 	}
 	if rid, prefix := m.o.rid(); m.fam == group && rid != 0 {
 		var primary bool
@@ -117,25 +133,8 @@ func (s *Store) deleteBelow(ctx context.Context, r *rights, by actor, dn tree.DN
 			if m.fam == domain || m.fixed() {
 				return tree.Refuse(tree.ResultUnwillingToPerform, "it belongs to the directory itself")
 			}
-			rows, err := w.Query(ctx, `
-				WITH RECURSIVE below (id, depth) AS (
-					SELECT id, 1 FROM directory.object WHERE parent = $1 AND deleted IS NULL
-					UNION ALL SELECT o.id, depth + 1 FROM below b JOIN directory.object o ON o.parent = b.id WHERE o.deleted IS NULL)
-				SELECT id FROM below ORDER BY depth DESC, id LIMIT $2`, m.o.id, deleteTogether)
-			if err != nil {
-				return err
-			}
-			ids, err := collectIDs(rows)
-			if err != nil {
-				return err
-			}
-			for _, id := range ids {
-				if err := w.deleteOne(ctx, r, id); err != nil {
-					return err
-				}
-			}
-			left = len(ids)
-			return nil
+			left, err = m.deleteSome(ctx)
+			return err
 		})
 		if err != nil || left < deleteTogether {
 			return err
@@ -146,22 +145,59 @@ func (s *Store) deleteBelow(ctx context.Context, r *rights, by actor, dn tree.DN
 	}
 }
 
-// deleteOne removes an object whose id is known.
-func (w *writing) deleteOne(ctx context.Context, r *rights, id directory.ObjectID) error {
-	o, err := w.read(ctx, id)
+// deleteSome removes the lowest objects below m's, and tells how many.
+func (m *modification) deleteSome(ctx context.Context) (int, error) {
+	w := m.w
+	rows, err := w.Query(ctx, `
+		WITH RECURSIVE below (id, path, depth) AS (
+			SELECT id, ARRAY[$1::bigint], 1 FROM directory.object WHERE parent = $1 AND deleted IS NULL
+			UNION ALL SELECT o.id, b.id || b.path, depth + 1 FROM below b JOIN directory.object o ON o.parent = b.id WHERE o.deleted IS NULL)
+		SELECT id, path FROM below ORDER BY depth DESC, id LIMIT $2`, m.o.id, deleteTogether)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	s, err := w.spotOf(ctx, id)
-	if errors.Is(err, pgx.ErrNoRows) {
+	var ids []directory.ObjectID
+	chains := map[directory.ObjectID][]directory.ObjectID{}
+	var id directory.ObjectID
+	var path []directory.ObjectID
+	if _, err := pgx.ForEachRow(rows, []any{&id, &path}, func() error {
+		ids = append(ids, id)
+		chains[id] = append(path, m.spot.chain...)
+		path = nil
 		return nil
+	}); err != nil {
+		return 0, err
 	}
+	objects, err := w.readAll(ctx, ids)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	m := &modification{w: w, r: r, o: o, fam: familyOf(w.schema, o.class), spot: &s}
-	if m.perms, err = r.of(ctx, w, o, s.chain); err != nil {
-		return err
+	for _, id := range ids {
+		o := objects[id]
+		if o == nil {
+			continue
+		}
+		one := &modification{w: w, r: m.r, o: o, fam: familyOf(w.schema, o.class), spot: &spot{id: id, class: o.class, chain: chains[id], domain: m.spot.domain}}
+		if one.perms, err = m.r.of(ctx, w, o, chains[id]); err != nil {
+			return 0, err
+		}
+		if err := one.deleteLeaf(ctx); err != nil {
+			return 0, err
+		}
 	}
-	return m.delete(ctx)
+	return len(ids), nil
+}
+
+// readAll is read for many objects, without their name keys.
+func (w *writing) readAll(ctx context.Context, ids []directory.ObjectID) (map[directory.ObjectID]*object, error) {
+	rows, err := w.Query(ctx, objectSQL+`o.id = ANY ($1)`, ids)
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, scanObject)
+	found := make(map[directory.ObjectID]*object, len(list))
+	for _, o := range list {
+		found[o.id] = o
+	}
+	return found, err
 }

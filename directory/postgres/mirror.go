@@ -41,6 +41,7 @@ type mirror struct {
 	lost  map[string]bool                  // what the schema does not know
 	// shared are strings that most rows have.
 	shared map[string]string
+	store  *Store
 
 	sources []linkRow // while filling: all links by source
 }
@@ -262,14 +263,18 @@ func (m *mirror) name(number int32) string {
 func (s *Store) newMirror(sch *schema.Schema) *mirror {
 	return &mirror{
 		sch: sch, refs: map[int32]string{}, names: map[int32]string{}, cold: map[directory.ObjectID][]string{},
-		links: map[directory.ObjectID][]linkRow{}, lost: map[string]bool{}, shared: map[string]string{},
+		links: map[directory.ObjectID][]linkRow{}, lost: map[string]bool{}, shared: map[string]string{}, store: s,
 	}
 }
 
 func (m *mirror) readRefs(rows pgx.Rows) error {
 	var id int32
 	var name string
-	_, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { m.refs[id] = name; return nil })
+	_, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error {
+		m.refs[id] = name
+		m.store.refs.Store(name, id)
+		return nil
+	})
 	return err
 }
 

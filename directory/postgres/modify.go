@@ -11,6 +11,7 @@ import (
 
 	"waypost/directory"
 	"waypost/directory/access"
+	"waypost/directory/index"
 	"waypost/directory/schema"
 	"waypost/directory/tree"
 	"waypost/internal/fault"
@@ -163,17 +164,33 @@ type linkSet struct {
 // begin finds and reads the object of a write, and asks what may be asked of it
 // before it changes.
 func (w *writing) begin(ctx context.Context, r *rights, dn tree.DN, o tree.Options) (*modification, error) {
-	spots, err := w.resolve(ctx, dn)
+	// The index knows which object it will be, nearly always: it is read in the
+	// same round trip.
+	b := &pgx.Batch{}
+	q, err := w.ask(ctx, b, []tree.DN{dn})
 	if err != nil {
 		return nil, err
 	}
-	s := &spots[0]
+	var obj *object
+	if guess, _, ok := w.store.index.Load().Resolve(dn); ok && guess < index.FirstMade {
+		w.queueRead(b, guess, &obj)
+	}
+	if b.Len() > 0 {
+		if err := w.Batch(ctx, b); err != nil {
+			return nil, err
+		}
+	}
+	if err := q.finish(ctx, w); err != nil {
+		return nil, err
+	}
+	s := &q.spots[0]
 	if !s.there() || s.id == rootID {
 		return nil, w.absent(r, s, dn)
 	}
-	obj, err := w.read(ctx, s.id)
-	if err != nil {
-		return nil, err
+	if obj == nil || obj.id != s.id {
+		if obj, err = w.read(ctx, s.id); err != nil {
+			return nil, err
+		}
 	}
 	m := &modification{
 		w: w, r: r, o: obj, fam: familyOf(w.schema, obj.class), spot: s, opts: o, before: cloneAttributes(obj.attrs),

@@ -77,53 +77,77 @@ const keySeparator = "\x1f"
 // resolve finds where names lead, in one question for all of them. Special
 // forms (<GUID=…>, <SID=…>, <WKGUID=…>) are names too. Tombstones are found.
 func (w *writing) resolve(ctx context.Context, dns ...tree.DN) ([]spot, error) {
-	spots := make([]spot, len(dns))
+	b := &pgx.Batch{}
+	q, err := w.ask(ctx, b, dns)
+	if err != nil {
+		return nil, err
+	}
+	if b.Len() > 0 {
+		if err := w.Batch(ctx, b); err != nil {
+			return nil, err
+		}
+	}
+	return q.spots, q.finish(ctx, w)
+}
+
+// question is resolve under way.
+type question struct {
+	dns   []tree.DN
+	paths []path
+	spots []spot
+}
+
+// ask puts the question into a batch; finish completes the answer.
+func (w *writing) ask(ctx context.Context, b *pgx.Batch, dns []tree.DN) (*question, error) {
+	q := &question{dns: dns, paths: make([]path, len(dns)), spots: make([]spot, len(dns))}
 	var (
 		at     []int32
 		starts []directory.ObjectID
 		keys   []string
-		paths  = make([]path, len(dns))
 	)
 	for i, dn := range dns {
-		spots[i].left = len(dn)
+		q.spots[i].left = len(dn)
 		if form, value := dn.Special(); form != "" {
 			id, err := w.special(ctx, form, value, dn)
 			if err != nil {
 				return nil, err
 			}
 			if id != 0 {
-				paths[i] = path{start: id, whole: len(dn), base: len(dn)}
+				q.paths[i] = path{start: id, whole: len(dn), base: len(dn)}
 			}
 		} else if p, err := w.split(ctx, dn); err != nil {
 			return nil, err
 		} else {
-			paths[i] = p
+			q.paths[i] = p
 		}
-		if paths[i].start != 0 {
-			at, starts = append(at, int32(i)), append(starts, paths[i].start)
-			keys = append(keys, strings.Join(paths[i].keys, keySeparator))
+		if q.paths[i].start != 0 {
+			at, starts = append(at, int32(i)), append(starts, q.paths[i].start) //nolint:gosec // few
+			keys = append(keys, strings.Join(q.paths[i].keys, keySeparator))
 		}
 	}
-	if len(at) == 0 {
-		return spots, nil
+	if len(at) > 0 {
+		b.Queue(walkSQL, at, starts, keys, keySeparator).Query(q.read)
 	}
-	rows, err := w.Query(ctx, `
-		WITH RECURSIVE walk (n, keys, depth, id) AS (
-			SELECT n, string_to_array(NULLIF(k, ''), $4), 0, s FROM unnest($1::int[], $2::bigint[], $3::text[]) AS q (n, s, k)
-			UNION ALL
-			SELECT w.n, w.keys, w.depth + 1, o.id FROM walk w JOIN directory.object o ON o.parent = w.id AND o.rdn_key = w.keys[w.depth + 1])
-		SELECT w.n, w.depth, o.id, coalesce(o.parent, 0), o.class, o.rdn, o.sid, o.deleted IS NOT NULL, o.kind
-		FROM walk w JOIN directory.object o ON o.id = w.id ORDER BY w.n, w.depth`, at, starts, keys, keySeparator)
-	if err != nil {
-		return nil, err
-	}
+	return q, nil
+}
+
+// walkSQL goes down from a start, one key of an RDN after the other.
+const walkSQL = `
+	WITH RECURSIVE walk (n, keys, depth, id) AS (
+		SELECT n, string_to_array(NULLIF(k, ''), $4), 0, s FROM unnest($1::int[], $2::bigint[], $3::text[]) AS q (n, s, k)
+		UNION ALL
+		SELECT w.n, w.keys, w.depth + 1, o.id FROM walk w JOIN directory.object o ON o.parent = w.id AND o.rdn_key = w.keys[w.depth + 1])
+	SELECT w.n, w.depth, o.id, coalesce(o.parent, 0), o.class, o.rdn, o.sid, o.deleted IS NOT NULL, o.kind
+	FROM walk w JOIN directory.object o ON o.id = w.id ORDER BY w.n, w.depth`
+
+func (q *question) read(rows pgx.Rows) error {
 	var (
 		n, depth int32
 		parent   directory.ObjectID
 		s        spot
 	)
-	_, err = pgx.ForEachRow(rows, []any{&n, &depth, &s.id, &parent, &s.class, &s.rdn, &s.sid, &s.deleted, &s.kind}, func() error {
-		to, p := &spots[n], &paths[n]
+	_, err := pgx.ForEachRow(rows, []any{&n, &depth, &s.id, &parent, &s.class, &s.rdn, &s.sid, &s.deleted, &s.kind}, func() error {
+		to, p := &q.spots[n], &q.paths[n]
 		chain := to.chain
 		if depth == 0 {
 			chain = []directory.ObjectID{parent}
@@ -140,17 +164,19 @@ func (w *writing) resolve(ctx context.Context, dns ...tree.DN) ([]spot, error) {
 		to.left = p.whole - p.base - int(depth)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	for i := range spots {
-		if form, _ := dns[i].Special(); form != "" && spots[i].id != 0 {
-			if err := w.climb(ctx, &spots[i]); err != nil {
-				return nil, err
+	return err
+}
+
+// finish finds what is above objects that were not found by their names.
+func (q *question) finish(ctx context.Context, w *writing) error {
+	for i := range q.spots {
+		if form, _ := q.dns[i].Special(); form != "" && q.spots[i].id != 0 {
+			if err := w.climb(ctx, &q.spots[i]); err != nil {
+				return err
 			}
 		}
 	}
-	return spots, nil
+	return nil
 }
 
 // climb completes what is above an object that was not found by its name.

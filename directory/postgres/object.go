@@ -275,10 +275,26 @@ func scanObject(r pgx.CollectableRow) (*object, error) {
 
 // read gives the object id as the transaction sees it, with its name keys.
 func (w *writing) read(ctx context.Context, id directory.ObjectID) (*object, error) {
-	var o *object
 	b := &pgx.Batch{}
+	var o *object
+	w.queueRead(b, id, &o)
+	if err := w.Batch(ctx, b); err != nil {
+		return nil, err
+	}
+	if o == nil {
+		return nil, fault.New(fault.NotFound, "no such object")
+	}
+	return o, nil
+}
+
+// queueRead puts read into a batch; into stays nil when there is no such object.
+func (w *writing) queueRead(b *pgx.Batch, id directory.ObjectID, into **object) {
+	var o *object
 	b.Queue(objectSQL+`o.id = $1`, id).Query(func(rows pgx.Rows) (err error) {
 		o, err = pgx.CollectExactlyOneRow(rows, scanObject)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
 		return err
 	})
 	var keys []nameKey
@@ -289,17 +305,12 @@ func (w *writing) read(ctx context.Context, id directory.ObjectID) (*object, err
 			keys = append(keys, nameKey{nameKind(kind), key})
 			return nil
 		})
+		if o != nil && err == nil {
+			o.keys = keys
+			*into = o
+		}
 		return err
 	})
-	err := w.Batch(ctx, b)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, fault.New(fault.NotFound, "no such object")
-	}
-	if err != nil {
-		return nil, err
-	}
-	o.keys = keys
-	return o, nil
 }
 
 // save writes o, new when its id was just taken, checks that its names are its

@@ -76,6 +76,7 @@ type Store struct {
 	sights sights
 	founds foundLists
 	moves  moves
+	refs   sync.Map // link numbers without AD's, by attribute, that are committed
 	writes writeQueue
 	sync   chan struct{} // capacity 1: who holds it reads the change log
 	view   view
@@ -166,13 +167,17 @@ func (s *Store) USN() directory.USN { return s.view.now() }
 
 // prune forgets what no follower and no sign-in needs any more.
 func (s *Store) prune(ctx context.Context) error {
+	if err := s.purge(ctx); err != nil {
+		return err
+	}
 	err := s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		// The counter row first, as every writer takes it.
 		if _, err := tx.Exec(ctx, `SELECT FROM directory.forest FOR UPDATE`); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, `
-			WITH old AS (DELETE FROM directory.change WHERE gone AND at < now() - $1::interval RETURNING usn)
+			WITH old AS (DELETE FROM directory.change c WHERE gone AND at < now() - $1::interval
+				AND NOT EXISTS (SELECT FROM directory.object o WHERE o.id = c.object) RETURNING usn)
 			UPDATE directory.forest SET floor = greatest(floor, (SELECT max(usn) FROM old)) WHERE EXISTS (SELECT FROM old)`, goneFor)
 		return err
 	})

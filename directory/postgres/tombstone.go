@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"waypost/directory"
 	"waypost/directory/schema"
 	"waypost/directory/tree"
 )
@@ -90,6 +91,9 @@ func (w *writing) reference(ctx context.Context, name string) (id int32, err err
 	if id = w.refs[name]; id != 0 {
 		return id, nil
 	}
+	if known, ok := w.store.refs.Load(name); ok {
+		return known.(int32), nil //nolint:forcetypeassert // mirror puts nothing else there
+	}
 	err = w.QueryRow(ctx, `
 		WITH made AS (
 			INSERT INTO directory.reference (id, attribute) SELECT coalesce(max(id), 100000) + 1, $1 FROM directory.reference
@@ -100,3 +104,35 @@ func (w *writing) reference(ctx context.Context, name string) (id int32, err err
 }
 
 var errNoTombstone = tree.Refuse(tree.ResultNoSuchObject, "no such removed object")
+
+// purgeTogether bounds the tombstones that one transaction takes away.
+const purgeTogether = 500
+
+// purge takes tombstones away for good whose time is over. Followers hear of it
+// as of a change; what the change log has of them goes as much later again.
+func (s *Store) purge(ctx context.Context) error {
+	for {
+		n := 0
+		err := s.write(ctx, actor{as: directory.System("housekeeping"), op: "purge"}, func(ctx context.Context, w *writing) error {
+			rows, err := w.Query(ctx, `
+				SELECT id FROM directory.object WHERE deleted < now() - $1::interval ORDER BY deleted LIMIT $2`, goneFor, purgeTogether)
+			if err != nil {
+				return err
+			}
+			ids, err := collectIDs(rows)
+			if err != nil {
+				return err
+			}
+			for _, id := range ids {
+				if err := w.erase(ctx, id); err != nil {
+					return err
+				}
+			}
+			n = len(ids)
+			return nil
+		})
+		if err != nil || n < purgeTogether {
+			return err
+		}
+	}
+}

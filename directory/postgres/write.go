@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -145,6 +146,35 @@ func (s *Store) write(ctx context.Context, by actor, fn func(context.Context, *w
 	return j.err
 }
 
+// savepoints undo one job of several. A savepoint is made anew in the round trip
+// that gives the one before up; after an undo it is still there.
+type savepoints struct {
+	tx     *pgdb.Tx
+	needed bool
+	there  bool // a savepoint is set
+	clean  bool // nothing was done since
+}
+
+func (s *savepoints) set(ctx context.Context) error {
+	if !s.needed || s.clean {
+		s.clean = false
+		return nil
+	}
+	sql := "savepoint job"
+	if s.there {
+		sql = "release savepoint job; " + sql
+	}
+	s.there = true
+	_, err := s.tx.Exec(ctx, sql)
+	return err
+}
+
+func (s *savepoints) back(ctx context.Context) error {
+	s.clean = true
+	_, err := s.tx.Exec(ctx, "rollback to savepoint job")
+	return err
+}
+
 // commit runs the jobs in one transaction and answers each.
 func (s *Store) commit(batch []*job) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
@@ -157,23 +187,25 @@ func (s *Store) commit(batch []*job) {
 			return err
 		}
 		wrote := false
+		undo := savepoints{tx: tx, needed: len(batch) > 1}
 		for _, j := range batch {
 			if j.err = j.ctx.Err(); j.err != nil {
 				continue
 			}
 			c.usn++
 			w := s.newWriting(tx, j.by, c.usn, &c)
-			run := func(ctx context.Context) error { return j.run(ctx, w) }
-			if len(batch) > 1 {
-				j.err = tx.Savepoint(ctx, run)
-			} else {
-				j.err = run(ctx)
+			if err := undo.set(ctx); err != nil {
+				return err
 			}
-			switch {
-			case j.err == nil:
+			if j.err = j.run(ctx, w); j.err == nil {
 				wrote = true
-			case len(batch) == 1:
+				continue
+			}
+			if len(batch) == 1 {
 				return j.err
+			}
+			if err := undo.back(ctx); err != nil {
+				return errors.Join(j.err, err)
 			}
 		}
 		if !wrote {

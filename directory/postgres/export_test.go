@@ -1,0 +1,4 @@
+package postgres
+
+// Prune is what Run does every hour.
+var Prune = (*Store).prune
