@@ -83,7 +83,8 @@ type importer struct {
 	from     feed
 	state    string // the file of imported; "" for none
 	progress func(place)
-	every    func(at place) error // for tests: called before a batch is written
+	batch    int                  // entries; 0: maxBatch
+	every    func(at place) error // called behind each batch, before its place is noted; may be nil
 
 	imported
 	waiting map[int]bool // lines
@@ -175,13 +176,16 @@ func (m *importer) read(ctx context.Context, from place, only map[int]bool, out 
 	send := func() error {
 		select {
 		case out <- b:
-			b, size = &batch{items: make([]item, 0, maxBatch)}, 0
+			b, size = &batch{items: make([]item, 0, len(b.items))}, 0
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	sch := m.dir.Schema()
+	sch, most := m.dir.Schema(), m.batch
+	if most == 0 {
+		most = maxBatch
+	}
 	err := m.from.each(from, func(rec *ldif.Record, wrong *ldif.SyntaxError, at place) error {
 		line := 0
 		if wrong != nil {
@@ -195,12 +199,14 @@ func (m *importer) read(ctx context.Context, from place, only map[int]bool, out 
 		}
 		it := item{line: line}
 		if wrong != nil {
-			it.text, it.err = wrong.DN, errors.New(wrong.Error())
+			if it.text, it.err = wrong.DN, errors.New(wrong.Why); wrong.Line != wrong.Start {
+				it.err = wrong
+			}
 		} else {
 			it = prepare(sch, rec)
 		}
 		b.items = append(b.items, it)
-		if size += it.size; len(b.items) >= maxBatch || size >= maxBatchBytes {
+		if size += it.size; len(b.items) >= most || size >= maxBatchBytes {
 			if err := send(); err != nil {
 				return err
 			}
@@ -218,11 +224,6 @@ func (m *importer) read(ctx context.Context, from place, only map[int]bool, out 
 
 // write takes a batch in and notes how far the import is.
 func (m *importer) write(ctx context.Context, b *batch, again, last bool) error {
-	if m.every != nil {
-		if err := m.every(b.at); err != nil {
-			return err
-		}
-	}
 	for items := b.items; len(items) > 0; {
 		n := 0
 		for n < len(items) && items[n].change == nil {
@@ -237,6 +238,11 @@ func (m *importer) write(ctx context.Context, b *batch, again, last bool) error 
 			return err
 		}
 		items = items[n:]
+	}
+	if m.every != nil {
+		if err := m.every(b.at); err != nil {
+			return err
+		}
 	}
 	if !again {
 		m.At = b.at
@@ -357,7 +363,12 @@ func (m *importer) refuse(it *item, err error) error {
 	return err
 }
 
-func (r refusal) text() string { return fmt.Sprintf("%d: %s: %s", r.Line, r.DN, r.Why) }
+func (r refusal) text() string {
+	if r.DN == "" {
+		return fmt.Sprintf("%d: %s", r.Line, r.Why)
+	}
+	return fmt.Sprintf("%d: %s: %s", r.Line, r.DN, r.Why)
+}
 
 // whyOf is the fault's text without what it was wrapped in and without LDAP's
 // number.
