@@ -44,3 +44,19 @@ var (
 	ErrSignInFirst = fault.New(fault.Denied, "Only people of this organisation, signed in, may send to this list")
 	ErrModerated   = fault.New(fault.Denied, "This list is moderated: only its moderators and owners may send to it")
 )
+
+// GroupRules are what holds for a group: whom it consists of when a filter
+// says so, and who may write to it.
+type GroupRules struct {
+	Filter        string   `json:",omitempty"` // of a group by filter (RFC 4515)
+	Base          string   `json:",omitempty"` // DN below which it looks; "": everywhere
+	Security      bool     `json:",omitempty"` // it can be given rights, not only mail
+	HiddenMembers bool     `json:",omitempty"`
+	Hidden        bool     `json:",omitempty"` // not shown in address lists
+	Owners        []Member `json:",omitempty"` // who manage its members
+	SignedInOnly  bool     `json:",omitempty"` // nothing from outside
+	Allowed       []Member `json:",omitempty"` // if any: only they, and members of those that are groups, may send
+	Refused       []Member `json:",omitempty"` // whatever else is said
+	Moderated     bool     `json:",omitempty"` // only moderators and owners may send
+	Moderators    []Member `json:",omitempty"`
+}

@@ -140,10 +140,10 @@ type User struct {
 	// for, and what it has ("projector").
 	Capacity int      `json:",omitempty"`
 	Features []string `json:",omitempty"`
-	Roles   Role
-	Epoch   Epoch
-	Created time.Time
-	Changed USN
+	Roles    Role
+	Epoch    Epoch
+	Created  time.Time
+	Changed  USN
 }
 
 // Group is a distribution list.
@@ -156,6 +156,8 @@ type Group struct {
 	Members   []Member // only from Directory.Group, not from lists
 	Count     int      // direct members
 	Changed   USN
+	// The rest is told by Directory.Group alone.
+	GroupRules
 }
 
 // Member is a direct member of a group.

@@ -120,6 +120,10 @@ func (s *Store) Group(ctx context.Context, as directory.Principal, address strin
 		return g, errNoGroup
 	}
 	g = found[0]
+	rules, err := s.groupRules(ctx, as, e)
+	if err != nil {
+		return g, err
+	}
 	members, err := s.membersShown(ctx, as, e)
 	if err != nil {
 		return g, err
@@ -133,6 +137,7 @@ func (s *Store) Group(ctx context.Context, as directory.Principal, address strin
 		}
 	}
 	g.Count = len(g.Members)
+	g.GroupRules = rules
 	return g, nil
 }
 

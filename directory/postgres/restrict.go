@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"slices"
+	"strconv"
 
 	"waypost/directory"
 	"waypost/directory/access"
@@ -195,4 +196,56 @@ func (s *sight) Hides(a *schema.Attribute) func(directory.ObjectID) bool {
 		e := v.get(id)
 		return e != nil && !s.r.onGroup(e).Read(member)
 	}
+}
+
+// groupRules tells what holds for a group, as far as as may read it.
+func (s *Store) groupRules(ctx context.Context, as directory.Principal, e *entry) (g directory.GroupRules, err error) {
+	view, _, err := s.sightOf(ctx, as)
+	if err != nil {
+		return g, err
+	}
+	links := []struct {
+		name string
+		to   *[]directory.Member
+	}{
+		{"managedBy", &g.Owners}, {"owner", &g.Owners}, {"authOrig", &g.Allowed}, {"dLMemSubmitPerms", &g.Allowed},
+		{"unauthOrig", &g.Refused}, {"dLMemRejectPerms", &g.Refused}, {"msExchModeratedByLink", &g.Moderators},
+	}
+	q := &tree.Query{Attributes: []string{
+		"groupType", "msExchDynamicDLFilter", "msExchDynamicDLBaseDN", "hideDLMembership", "msExchHideFromAddressLists",
+		"msExchRequireAuthToSendTo", "msExchEnableModeration",
+	}}
+	for _, l := range links {
+		q.Attributes = append(q.Attributes, l.name)
+	}
+	x := s.index.Load()
+	got, err := x.Get(ctx, e.id, q, view)
+	if err != nil {
+		if fault.Of(err) == fault.NotFound {
+			err = errNoGroup
+		}
+		return g, err
+	}
+	one := func(name string) string {
+		if v := got.Get(name); len(v) > 0 {
+			return v[0]
+		}
+		return ""
+	}
+	g.Filter, g.Base = one("msExchDynamicDLFilter"), one("msExchDynamicDLBaseDN")
+	kind, _ := strconv.ParseInt(one("groupType"), 10, 64)
+	g.Security = kind < 0
+	g.HiddenMembers, g.Hidden = one("hideDLMembership") == "TRUE", one("msExchHideFromAddressLists") == "TRUE"
+	g.SignedInOnly, g.Moderated = one("msExchRequireAuthToSendTo") == "TRUE", one("msExchEnableModeration") == "TRUE"
+	for _, l := range links {
+		if len(got.Get(l.name)) == 0 {
+			continue
+		}
+		for _, id := range x.Linked(e.id, l.name) {
+			if m := s.view.get(id); m != nil {
+				*l.to = append(*l.to, directory.Member{ID: m.id, Kind: m.kind, Address: m.address, Name: m.name})
+			}
+		}
+	}
+	return g, nil
 }

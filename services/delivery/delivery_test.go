@@ -312,6 +312,35 @@ func TestMover(t *testing.T) {
 	})
 }
 
+// Lists with restrictions and members elsewhere.
+func TestMoverLists(t *testing.T) {
+	s := open(t)
+	w := &world{got: map[string]envelope.Submission{}, body: map[string]string{}}
+	m := delivery.NewMover(s, w, delivery.New(s, delivery.Options{Log: quiet}), w, delivery.MoverOptions{Hostname: "store.example.test", Log: quiet})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	// Sent by u9, who may not send to the board: the transport tells him.
+	send(t, s, "k1", "From: u9@example.test\r\n\r\nbody\r\n", "mixed@example.test", "board@example.test", "joe@example.test")
+	wait(t, func() bool { return len(w.subs()) == 1 })
+	want := []string{"joe@elsewhere.test", "board@example.test", "joe@example.test"}
+	if sub := w.subs()[0]; !slices.Equal(sub.To, want) {
+		t.Errorf("handed over to %q, want %q", sub.To, want)
+	}
+	if got := inbox(t, s, 1); len(got) != 1 {
+		t.Errorf("u1 has %q", got)
+	}
+	if got := inbox(t, s, 2); len(got) != 0 {
+		t.Errorf("u2 has %q", got)
+	}
+}
+
 func wait(t testing.TB, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {

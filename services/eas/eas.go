@@ -61,6 +61,7 @@ type Binder interface {
 type People interface {
 	User(ctx context.Context, as directory.Principal, id directory.ObjectID) (directory.User, error)
 	People(ctx context.Context, as directory.Principal, q directory.PeopleQuery) ([]directory.User, int, error)
+	Photo(ctx context.Context, as directory.Principal, id directory.ObjectID) ([]byte, error)
 	senders
 }
 

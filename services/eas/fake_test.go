@@ -354,6 +354,10 @@ func (f *fake) People(_ context.Context, _ directory.Principal, q directory.Peop
 	return hits[:min(q.Limit, len(hits))], total, nil
 }
 
+func (f *fake) Photo(context.Context, directory.Principal, directory.ObjectID) ([]byte, error) {
+	return nil, fault.New(fault.NotFound, "no photo")
+}
+
 func (f *fake) device(id string, fn func(*store.Device)) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -26,8 +26,8 @@ const (
 )
 
 // resolveRecipients finds the people that the phone's owner may mean
-// (MS-ASCMD 2.2.1.15). Certificates, pictures and free/busy times are asked for
-// along the way; there are none of them here, and that is what it says.
+// (MS-ASCMD 2.2.1.15). Certificates and free/busy times are asked for along the
+// way; there are none of them here, and that is what it says.
 func (s *Server) resolveRecipients(ctx context.Context, r *request) error {
 	req, err := r.tree(nil)
 	if err != nil {
@@ -36,16 +36,21 @@ func (s *Server) resolveRecipients(ctx context.Context, r *request) error {
 	o := req.Child(wbxml.ResolveRecipientsOptions)
 	most, err := o.Int(wbxml.ResolveRecipientsMaxAmbiguousRecipients, maxCandidates)
 	extras, ok := resolveExtras(r.version, o)
+	asked := o.Child(wbxml.ResolveRecipientsPicture)
+	if r.before(wbxml.V141) {
+		asked = nil
+	}
+	pictures, fine := askedPhotos(resolvePhotos, asked)
 	names := slices.Collect(req.All(wbxml.ResolveRecipientsTo))
 	switch {
-	case err != nil, !ok, len(names) == 0:
+	case err != nil, !ok, !fine, len(names) == 0:
 		return r.replyStatus(resolveProtocol)
 	case len(names) > maxResolve:
 		return status(StatusInvalidXML)
 	}
 	answer := wbxml.New(wbxml.ResolveRecipientsResolveRecipients, wbxml.NewInt(wbxml.ResolveRecipientsStatus, resolveOK))
 	for _, n := range names {
-		a, err := s.resolve(ctx, r, n.Value(), min(max(most, 0), maxCandidates), extras)
+		a, err := s.resolve(ctx, r, n.Value(), min(max(most, 0), maxCandidates), extras, pictures)
 		if err != nil {
 			return err
 		}
@@ -57,7 +62,7 @@ func (s *Server) resolveRecipients(ctx context.Context, r *request) error {
 
 // resolve gives the Response for one name. An address that is somebody's means
 // that person, whoever else it is the beginning of.
-func (s *Server) resolve(ctx context.Context, r *request, name string, most int, extras []*wbxml.Node) (*wbxml.Node, error) {
+func (s *Server) resolve(ctx context.Context, r *request, name string, most int, extras []*wbxml.Node, pictures *photos) (*wbxml.Node, error) {
 	var users []directory.User
 	total := 0
 	if text := strings.TrimSpace(name); text != "" && len(text) <= maxLongID {
@@ -89,10 +94,14 @@ func (s *Server) resolve(ctx context.Context, r *request, name string, most int,
 		wbxml.NewInt(wbxml.ResolveRecipientsStatus, n),
 		wbxml.NewInt(wbxml.ResolveRecipientsRecipientCount, total))
 	for _, u := range users {
-		answer.Add(wbxml.New(wbxml.ResolveRecipientsRecipient,
+		one := wbxml.New(wbxml.ResolveRecipientsRecipient,
 			wbxml.NewInt(wbxml.ResolveRecipientsType, 1), // from the address list
 			wbxml.NewText(wbxml.ResolveRecipientsDisplayName, u.Name),
-			wbxml.NewText(wbxml.ResolveRecipientsEmailAddress, u.Address)).Add(extras...))
+			wbxml.NewText(wbxml.ResolveRecipientsEmailAddress, u.Address)).Add(extras...)
+		if err := pictures.add(ctx, s, r, one, u.ID); err != nil {
+			return nil, err
+		}
+		answer.Add(one)
 	}
 	return answer, nil
 }
@@ -120,9 +129,6 @@ func resolveExtras(v wbxml.Version, o *wbxml.Node) (extras []*wbxml.Node, ok boo
 		extras = append(extras, wbxml.New(wbxml.ResolveRecipientsCertificates,
 			wbxml.NewInt(wbxml.ResolveRecipientsStatus, resolveNoCert),
 			wbxml.NewInt(wbxml.ResolveRecipientsCertificateCount, 0)))
-	}
-	if o.Has(wbxml.ResolveRecipientsPicture) && v >= wbxml.V141 {
-		extras = append(extras, wbxml.New(wbxml.ResolveRecipientsPicture, wbxml.NewInt(wbxml.ResolveRecipientsStatus, StatusNoPicture)))
 	}
 	return extras, true
 }

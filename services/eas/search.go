@@ -88,7 +88,12 @@ func (s *Server) searchPeople(ctx context.Context, r *request, in *wbxml.Node) (
 	options := in.Child(wbxml.SearchOptions)
 	first, count, ok := searchRange(options.Get(wbxml.SearchRange))
 	text := strings.TrimSpace(in.Get(wbxml.SearchQuery))
-	if !ok || text == "" || len(text) > maxLongID {
+	asked := options.Child(wbxml.SearchPicture)
+	if r.before(wbxml.V141) {
+		asked = nil
+	}
+	pictures, fine := askedPhotos(searchPhotos, asked)
+	if !ok || !fine || text == "" || len(text) > maxLongID {
 		return searchStatus(searchInvalid), nil
 	}
 	users, total, err := s.people.People(ctx, r.who, directory.PeopleQuery{Text: text, Offset: first, Limit: count})
@@ -101,8 +106,8 @@ func (s *Server) searchPeople(ctx context.Context, r *request, in *wbxml.Node) (
 	var hits []*wbxml.Node
 	for _, u := range users {
 		p := person(u)
-		if options.Has(wbxml.SearchPicture) && !r.before(wbxml.V141) {
-			p.Add(wbxml.New(wbxml.GalPicture, wbxml.NewInt(wbxml.GalStatus, StatusNoPicture)))
+		if err := pictures.add(ctx, s, r, p, u.ID); err != nil {
+			return nil, err
 		}
 		hits = append(hits, wbxml.New(wbxml.SearchResult, p))
 	}

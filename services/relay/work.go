@@ -129,11 +129,11 @@ func (r *Relay) expand(ctx context.Context, w Work, group directory.ObjectID, bo
 		if err != nil {
 			return err
 		}
-		var failed []Address
+		var failed, elsewhere []Address
 		boxes := make([]directory.Target, 0, len(some))
 		for _, t := range some {
 			if t.Forward != "" {
-				failed = append(failed, Address{t.Forward, envelope.Domain(t.Forward)})
+				elsewhere = append(elsewhere, Address{t.Forward, envelope.Domain(t.Forward)})
 				continue
 			}
 			boxes = append(boxes, t)
@@ -141,6 +141,11 @@ func (r *Relay) expand(ctx context.Context, w Work, group directory.ObjectID, bo
 		for i, err := range r.deliver.Deliver(ctx, w.Envelope, boxes, body) {
 			if err != nil {
 				failed = append(failed, Address{boxes[i].Address, envelope.Domain(boxes[i].Address)})
+			}
+		}
+		if len(elsewhere) > 0 {
+			if err := r.queue.Add(ctx, w.Message, elsewhere, r.o.Now()); err != nil {
+				return err
 			}
 		}
 		if len(failed) > 0 {
