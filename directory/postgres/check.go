@@ -32,6 +32,9 @@ func (s *Store) Check(ctx context.Context) (findings []string, err error) {
 		return nil, ctx.Err()
 	}
 	err = s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT `+allTime); err != nil {
+			return err
+		}
 		c := checker{tx: tx, store: s}
 		if err := c.tables(ctx); err != nil {
 			return err

@@ -28,6 +28,10 @@ const (
 	lookTimeout = 10 * time.Second
 )
 
+// allTime lifts the limit on statements for the rest of a transaction that
+// reads everything.
+const allTime = `set_config('statement_timeout', '0', true)`
+
 // fill reads everything from one snapshot, in place of what the view had.
 func (s *Store) fill(ctx context.Context) error {
 	select {
@@ -38,12 +42,13 @@ func (s *Store) fill(ctx context.Context) error {
 	}
 	return s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		var usn directory.USN
-		if err := tx.QueryRow(ctx, `SELECT usn FROM directory.forest`).Scan(&usn); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT usn, `+allTime+` FROM directory.forest`).Scan(&usn, nil); err != nil {
 			return err
 		}
 		if err := s.fillAll(ctx, tx, usn); err != nil {
 			return err
 		}
+		s.whole = usn
 		s.feed.reset(usn)
 		return nil
 	})
@@ -77,7 +82,7 @@ func (s *Store) look(ctx context.Context, least directory.USN) error {
 func (s *Store) readChanges(ctx context.Context) (changes []directory.Change, usn directory.USN, more bool, err error) {
 	since := s.view.now()
 	err = s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
-		r, err := s.readFrom(ctx, tx, since)
+		r, err := s.readFrom(ctx, tx, since, s.whole, s.feed.fresh())
 		if err != nil {
 			return err
 		}
@@ -94,6 +99,9 @@ func (s *Store) readChanges(ctx context.Context) (changes []directory.Change, us
 		s.view.apply(usn, ids, r.entries)
 		return s.applyIndex(ctx, tx, r)
 	})
+	if err == nil && !more {
+		s.whole = usn
+	}
 	return changes, usn, more, err
 }
 

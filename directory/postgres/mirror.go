@@ -38,7 +38,9 @@ type mirror struct {
 	names map[int32]string                 // all link numbers seen
 	cold  map[directory.ObjectID][]string  // attributes with large values
 	links map[directory.ObjectID][]linkRow // by source
-	lost  map[string]bool                  // what the schema does not know
+	// unlinked are those that went.
+	unlinked map[directory.ObjectID][]linkRow
+	lost     map[string]bool // what the schema does not know
 	// shared are strings that most rows have.
 	shared map[string]string
 	store  *Store
@@ -238,6 +240,58 @@ func (m *mirror) attach(o *index.Object, e *entry, rows []linkRow) {
 	}
 }
 
+// relink gives an object that was there before the links that came and went.
+func (m *mirror) relink(s *Store, o *index.Object, e *entry) {
+	o.KeepLinks = true
+	changes := map[string]*index.LinkChange{}
+	note := func(rows []linkRow, into func(*index.LinkChange, directory.ObjectID)) {
+		for _, r := range rows {
+			name := m.name(r.attribute)
+			if name == "" {
+				continue
+			}
+			if changes[name] == nil {
+				changes[name] = &index.LinkChange{Attribute: name}
+			}
+			into(changes[name], directory.ObjectID(r.target))
+		}
+	}
+	note(m.links[o.ID], func(c *index.LinkChange, id directory.ObjectID) { c.Add = append(c.Add, id) })
+	note(m.unlinked[o.ID], func(c *index.LinkChange, id directory.ObjectID) { c.Remove = append(c.Remove, id) })
+	for _, c := range changes {
+		o.LinkChanges = append(o.LinkChanges, *c)
+	}
+	if e == nil {
+		return
+	}
+	if old := s.view.get(o.ID); old != nil {
+		e.members, e.owners = old.members, old.owners
+	}
+	change := func(list []uint32, attributes ...int32) []uint32 {
+		var add, remove []uint32
+		for _, r := range m.links[o.ID] {
+			if slices.Contains(attributes, r.attribute) {
+				add = append(add, r.target)
+			}
+		}
+		for _, r := range m.unlinked[o.ID] {
+			if slices.Contains(attributes, r.attribute) {
+				remove = append(remove, r.target)
+			}
+		}
+		if len(add)+len(remove) == 0 {
+			return list
+		}
+		slices.Sort(remove)
+		list = slices.DeleteFunc(slices.Clone(list), func(id uint32) bool { _, gone := slices.BinarySearch(remove, id); return gone })
+		list = append(list, add...)
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	e.members = change(e.members, linkMember)
+	e.owners = change(e.owners, linkOwner, linkManagedBy)
+}
+
 func targetsOf(rows []linkRow) []uint32 {
 	ids := make([]uint32, len(rows))
 	for i, r := range rows {
@@ -263,7 +317,7 @@ func (m *mirror) name(number int32) string {
 func (s *Store) newMirror(sch *schema.Schema) *mirror {
 	return &mirror{
 		sch: sch, refs: map[int32]string{}, names: map[int32]string{}, cold: map[directory.ObjectID][]string{},
-		links: map[directory.ObjectID][]linkRow{}, lost: map[string]bool{}, shared: map[string]string{}, store: s,
+		links: map[directory.ObjectID][]linkRow{}, unlinked: map[directory.ObjectID][]linkRow{}, lost: map[string]bool{}, shared: map[string]string{}, store: s,
 	}
 }
 
@@ -444,8 +498,10 @@ const changedSQL = `
 		(SELECT usn FROM directory.change WHERE usn > $1 ORDER BY usn, object OFFSET $2 - 1 LIMIT 1), 9223372036854775807)`
 
 // readFrom reads the next changes after a USN and what they changed, in one
-// round trip.
-func (s *Store) readFrom(ctx context.Context, tx *pgdb.Tx, since directory.USN) (*reading, error) {
+// round trip. Of links, only what came and went since the view was whole is read
+// (an object that changes again has only its newest change in the log); all of
+// them when the look before is too long ago to know what went.
+func (s *Store) readFrom(ctx context.Context, tx *pgdb.Tx, since, whole directory.USN, lately bool) (*reading, error) {
 	r := &reading{entries: map[directory.ObjectID]*entry{}}
 	m := s.newMirror(s.Schema())
 	b := &pgx.Batch{}
@@ -456,7 +512,23 @@ func (s *Store) readFrom(ctx context.Context, tx *pgdb.Tx, since directory.USN) 
 	})
 	b.Queue(`SELECT id, attribute FROM directory.reference`).Query(m.readRefs)
 	b.Queue(`SELECT object, attribute FROM directory.cold WHERE place = 0 AND object IN (`+changedSQL+`)`, since, step).Query(m.readCold)
-	b.Queue(`SELECT source, target, attribute FROM directory.link WHERE source IN (`+changedSQL+`) ORDER BY source, attribute, target`, since, step).Query(func(rows pgx.Rows) error {
+	came := `SELECT source, target, attribute FROM directory.link WHERE source IN (` + changedSQL + `) `
+	if lately {
+		came += `AND usn > $3 `
+		b.Queue(`
+			SELECT u.source, u.target, u.attribute FROM directory.unlinked u WHERE u.before >= $3 AND u.source IN (`+changedSQL+`)
+			AND NOT EXISTS (SELECT FROM directory.link l WHERE l.source = u.source AND l.attribute = u.attribute AND l.target = u.target)`, since, step, whole).Query(func(rows pgx.Rows) error {
+			return m.readLinks(rows, func(one linkRow) {
+				id := directory.ObjectID(one.source)
+				m.unlinked[id] = append(m.unlinked[id], one)
+			})
+		})
+	}
+	arguments := []any{since, step}
+	if lately {
+		arguments = append(arguments, whole)
+	}
+	b.Queue(came+`ORDER BY source, attribute, target`, arguments...).Query(func(rows pgx.Rows) error {
 		return m.readLinks(rows, func(one linkRow) {
 			id := directory.ObjectID(one.source)
 			m.links[id] = append(m.links[id], one)
@@ -472,7 +544,11 @@ func (s *Store) readFrom(ctx context.Context, tx *pgdb.Tx, since directory.USN) 
 			if o.Class == "dMD" && !o.Deleted {
 				r.made = o.ID
 			}
-			m.attach(&o, e, m.links[o.ID])
+			if lately && o.Created <= whole {
+				m.relink(s, &o, e)
+			} else {
+				m.attach(&o, e, m.links[o.ID])
+			}
 			if e != nil {
 				r.entries[o.ID] = e
 			}

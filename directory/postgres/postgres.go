@@ -79,6 +79,7 @@ type Store struct {
 	refs   sync.Map // link numbers without AD's, by attribute, that are committed
 	writes writeQueue
 	sync   chan struct{} // capacity 1: who holds it reads the change log
+	whole  directory.USN // all changes up to it are in the view; who holds sync reads it
 	view   view
 	feed   feed
 }
@@ -191,6 +192,9 @@ func (s *Store) prune(ctx context.Context) error {
 		return err
 	}
 	if _, err = s.db.Exec(ctx, `DELETE FROM directory.known_address WHERE last < now() - interval '90 days'`); err != nil {
+		return err
+	}
+	if _, err = s.db.Exec(ctx, `DELETE FROM directory.unlinked WHERE at < now() - interval '1 hour'`); err != nil {
 		return err
 	}
 	_, err = s.db.Exec(ctx, `DELETE FROM directory.audit WHERE at < now() - $1::interval`, auditFor)

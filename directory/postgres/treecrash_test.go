@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -254,4 +255,74 @@ func TestPurge(t *testing.T) {
 		}
 	}
 	checkSound(t, s)
+}
+
+// TestLargeGroup: members come and go at two processes at once; each has them as
+// the tables do, whatever it read of them.
+func TestLargeGroup(t *testing.T) {
+	dburl := pgtest.New(t, migrations.Directory)
+	h := authn.NewHasher(cheap)
+	a, _ := process(t, dburl, h)
+	b, _ := process(t, dburl, h)
+	ctx := t.Context()
+	if _, err := a.AddDomain(ctx, system, "a.test"); err != nil {
+		t.Fatal(err)
+	}
+	const people = 40
+	var list []postgres.NewEntry
+	for i := range people {
+		list = append(list, postgres.NewEntry{DN: name(t, fmt.Sprintf("CN=P%d,CN=Users,DC=a,DC=test", i)), Attributes: class("contact")})
+	}
+	for i := range 3 {
+		list = append(list, postgres.NewEntry{DN: name(t, fmt.Sprintf("CN=G%d,CN=Users,DC=a,DC=test", i)), Attributes: class("group")})
+	}
+	if _, err := a.AddEntries(ctx, system, list, tree.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	var wg sync.WaitGroup
+	for w, s := range []*postgres.Store{a, a, b, b} {
+		r := rand.New(rand.NewPCG(seed, uint64(w)))
+		wg.Go(func() {
+			for range 60 {
+				g := name(t, fmt.Sprintf("CN=G%d,CN=Users,DC=a,DC=test", r.IntN(3)))
+				p := fmt.Sprintf("CN=P%d,CN=Users,DC=a,DC=test", r.IntN(people))
+				var err error
+				switch r.IntN(8) {
+				case 0, 1, 2:
+					_, err = s.Tree().ModifyEntry(ctx, system, g, []tree.Modification{{Op: tree.ModAdd, Name: "member", Values: []string{p}}}, tree.Options{Permissive: true})
+				case 3, 4:
+					_, err = s.Tree().ModifyEntry(ctx, system, g, []tree.Modification{{Op: tree.ModDelete, Name: "member", Values: []string{p}}}, tree.Options{Permissive: true})
+				case 5:
+					_, err = s.Tree().ModifyEntry(ctx, system, g, []tree.Modification{{Op: tree.ModReplace, Name: "managedBy", Values: []string{p}}}, tree.Options{})
+				case 6:
+					_, err = s.Tree().DeleteEntry(ctx, system, name(t, p), tree.Options{})
+				case 7:
+					_, err = s.Tree().AddEntry(ctx, system, name(t, p), class("contact"), tree.Options{})
+				}
+				switch fault.Of(err) {
+				case fault.Invalid, fault.NotFound, fault.Exists:
+				default:
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, s := range []*postgres.Store{a, b} {
+		eventually(t, func() bool { return s.USN() == max(a.USN(), b.USN()) })
+		checkSound(t, s)
+	}
+}
+
+func eventually(t testing.TB, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not within 10 seconds")
+		}
+	}
 }

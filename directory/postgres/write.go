@@ -23,7 +23,7 @@ const (
 	// queued bounds the writes that wait; more are told to come later.
 	queued = 4096
 	// writeTimeout bounds one transaction.
-	writeTimeout = 30 * time.Second
+	writeTimeout = 2 * time.Minute
 )
 
 // byIndex makes PostgreSQL find rows by their index for the rest of the

@@ -35,6 +35,31 @@ ALTER TABLE directory.cold ALTER COLUMN value SET STORAGE EXTERNAL; -- photos ar
 -- The key begins with the source: what an object links to is read with it.
 ALTER TABLE directory.link ALTER COLUMN attribute TYPE integer;
 ALTER TABLE directory.link DROP CONSTRAINT link_pkey, ADD PRIMARY KEY (source, attribute, target);
+CREATE INDEX link_by_usn ON directory.link (usn, source);
+
+-- Links that are gone: so a process that follows the changes need not read all
+-- members of a large group when one leaves. before is the newest USN that was
+-- committed when the link went; rows are kept for an hour.
+CREATE TABLE directory.unlinked (
+    before    bigint      NOT NULL,
+    source    bigint      NOT NULL,
+    attribute integer     NOT NULL,
+    target    bigint      NOT NULL,
+    at        timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX unlinked_by_usn ON directory.unlinked (before, source);
+-- +goose StatementBegin
+CREATE FUNCTION directory.note_unlinked() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO directory.unlinked (before, source, attribute, target)
+    SELECT f.usn, g.source, g.attribute, g.target FROM gone g, directory.forest f;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER unlinked AFTER DELETE ON directory.link REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION directory.note_unlinked();
 CREATE TABLE directory.reference (
     id        integer PRIMARY KEY,
     attribute text    COLLATE "C" NOT NULL UNIQUE -- the schema's name
