@@ -30,9 +30,11 @@ type bulkTree interface {
 }
 
 const (
-	maxBatch      = 5000     // entries; the directory's bound
-	maxBatchBytes = 16 << 20 // of their values
-	maxTold       = 1000     // refusals kept for the report; all are in the file beside
+	maxBatch      = 5000    // entries; the directory's bound
+	maxBatchBytes = 4 << 20 // of their values
+	maxBatchLinks = 50_000  // names of other objects among these
+	tries         = 3       // of what fails for want of time
+	maxTold       = 1000    // refusals kept for the report; all are in the file beside
 )
 
 // place is how far an import has come: bytes and lines of a file, or records of
@@ -172,11 +174,11 @@ var errEnough = errors.New("all that waits was read")
 
 // read parses records into batches.
 func (m *importer) read(ctx context.Context, from place, only map[int]bool, out chan<- *batch) error {
-	b, size, left := &batch{}, 0, len(only)
+	b, size, links, left := &batch{}, 0, 0, len(only)
 	send := func() error {
 		select {
 		case out <- b:
-			b, size = &batch{items: make([]item, 0, len(b.items))}, 0
+			b, size, links = &batch{items: make([]item, 0, len(b.items))}, 0, 0
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -206,7 +208,8 @@ func (m *importer) read(ctx context.Context, from place, only map[int]bool, out 
 			it = prepare(sch, rec)
 		}
 		b.items = append(b.items, it)
-		if size += it.size; len(b.items) >= most || size >= maxBatchBytes {
+		size += it.size
+		if links += it.links; len(b.items) >= most || size >= maxBatchBytes || links >= maxBatchLinks {
 			if err := send(); err != nil {
 				return err
 			}
@@ -284,7 +287,7 @@ func (m *importer) add(ctx context.Context, items []item, last bool) error {
 			return a.Err
 		case r == nil:
 			err = m.there(ctx, it, a.Err)
-		case !last && (r.Code == tree.ResultNoSuchObject || r.Code == tree.ResultConstraintViolation && it.links):
+		case !last && (r.Code == tree.ResultNoSuchObject || r.Code == tree.ResultConstraintViolation && it.links > 0):
 			m.waiting[it.line] = true
 			for name, n := range it.left {
 				m.Sum.LeftOut[name] -= n // it comes again
@@ -300,26 +303,38 @@ func (m *importer) add(ctx context.Context, items []item, last bool) error {
 }
 
 // addAll adds entries; what fails as a whole is halved until the culprit is
-// alone.
+// alone. What is slow is tried again: it may have been done all the same, and
+// is then found to be there.
 func (m *importer) addAll(ctx context.Context, list []dirpg.NewEntry) ([]dirpg.Added, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	added, err := m.dir.AddEntries(ctx, m.as, list, tree.Options{From: "import"})
-	switch kind := fault.Of(err); {
-	case err == nil:
-		return added, nil
-	case ctx.Err() != nil, kind == fault.Unavailable, kind == fault.Denied:
-		return nil, err
-	case len(list) == 1:
-		return []dirpg.Added{{Err: fault.From(fault.Invalid, err, "the directory cannot take it")}}, nil
+	for try := 1; ; try++ {
+		added, err := m.dir.AddEntries(ctx, m.as, list, tree.Options{From: "import"})
+		kind := fault.Of(err)
+		switch {
+		case err == nil:
+			return added, nil
+		case ctx.Err() != nil, kind == fault.Denied:
+			return nil, err
+		case len(list) > 1:
+			first, err := m.addAll(ctx, list[:len(list)/2])
+			if err != nil {
+				return nil, err
+			}
+			rest, err := m.addAll(ctx, list[len(list)/2:])
+			return append(first, rest...), err
+		case kind != fault.Unavailable:
+			return []dirpg.Added{{Err: fault.From(fault.Invalid, err, "the directory cannot take it")}}, nil
+		case try == tries:
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Duration(try) * time.Second):
+		}
 	}
-	first, err := m.addAll(ctx, list[:len(list)/2])
-	if err != nil {
-		return nil, err
-	}
-	rest, err := m.addAll(ctx, list[len(list)/2:])
-	return append(first, rest...), err
 }
 
 // there takes what was refused for good as present when the directory has the

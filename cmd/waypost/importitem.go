@@ -21,7 +21,7 @@ type item struct {
 	text   string // the DN as it was written
 	entry  dirpg.NewEntry
 	change *ldif.Record   // neither an entry nor an addition
-	links  bool           // some attribute names other objects
+	links  int            // how often it names other objects
 	left   map[string]int // values left out, by why
 	size   int
 	err    error // why it cannot be taken
@@ -70,8 +70,9 @@ func prepare(sch *schema.Schema, rec *ldif.Record) item {
 			continue
 		}
 		if s, ok := sch.Attribute(name); ok {
-			it.links = it.links || s.Syntax.DN()
-			name = s.Name
+			if name = s.Name; s.Syntax.DN() {
+				it.links += len(values)
+			}
 		}
 		for _, v := range values {
 			it.size += len(v)
