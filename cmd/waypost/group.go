@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"waypost/directory"
+	"waypost/directory/tree"
 	"waypost/internal/fault"
 )
 
@@ -18,14 +19,20 @@ type groupCmd struct {
 		Address string   `arg:"" help:"The group's address."`
 		Name    string   `help:"The name that others see; the address if not given."`
 		Member  []string `help:"The address of a member; may be repeated, and may be a group."`
+		groupRules
 	} `cmd:"" help:"Add a group, or members to one."`
+	Set struct {
+		Address string  `arg:"" help:"The group."`
+		Name    *string `help:"The name that others see."`
+		groupRules
+	} `cmd:"" help:"Change what holds for a group; what is not named stays. A list takes the place of the one before, none empties it."`
 	Remove struct {
 		Address string   `arg:""`
 		Member  []string `help:"Remove these members and keep the group."`
 	} `cmd:"" help:"Remove a group, or members of one."`
 	Show struct {
 		Address string `arg:""`
-	} `cmd:"" help:"Show a group and its direct members."`
+	} `cmd:"" help:"Show a group, what holds for it, and its direct members."`
 	List struct{} `cmd:"" help:"List the groups."`
 }
 
@@ -34,7 +41,31 @@ func (a *app) groupAdd(ctx context.Context, c *cli) error {
 	if in.Name == "" {
 		in.Name = in.Address
 	}
+	var mods []tree.Modification
+	if !in.none() {
+		if err := a.openTree(ctx); err != nil {
+			return err
+		}
+		if in.Dynamic != nil {
+			if len(in.Member) > 0 {
+				return fault.New(fault.Invalid, "a group has members, or finds them by --dynamic")
+			}
+			if err := a.addDynamic(ctx, in.Address, in.Name, &in.groupRules); err != nil {
+				return err
+			}
+			g, err := a.dir.Group(ctx, operator(), in.Address)
+			if err != nil {
+				return err
+			}
+			return a.out.done(g, "%s finds %s now.", g.Address, count(g.Count, "member"))
+		}
+		var err error
+		if mods, err = a.mods(ctx, &in.groupRules); err != nil {
+			return err
+		}
+	}
 	g, err := a.dir.AddGroup(ctx, operator(), in.Address, in.Name)
+	fresh := err == nil
 	switch {
 	case isExists(err) && len(in.Member) > 0:
 		// The group may be there already: then this adds members to it.
@@ -44,6 +75,12 @@ func (a *app) groupAdd(ctx context.Context, c *cli) error {
 		}
 		g = old
 	case err != nil:
+		return err
+	}
+	if err := a.rule(ctx, in.Address, mods); err != nil {
+		if fresh { // all or nothing
+			err = errors.Join(err, a.dir.RemoveGroup(ctx, operator(), g.ID))
+		}
 		return err
 	}
 	if len(in.Member) > 0 {
@@ -83,8 +120,9 @@ func (a *app) groupShow(ctx context.Context, c *cli) error {
 	}
 	return a.out.show(g, func(w io.Writer) {
 		fmt.Fprintf(w, "%s  %s  (%s)\n", g.Address, g.Name, count(g.Count, "member"))
+		showRules(w, &g.GroupRules)
 		for _, m := range g.Members {
-			fmt.Fprintf(w, "  %-6s %-32s %s\n", m.Kind, m.Address, m.Name)
+			fmt.Fprintf(w, "  %-7s %-32s %s\n", m.Kind, m.Address, m.Name)
 		}
 	})
 }

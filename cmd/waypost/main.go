@@ -29,23 +29,26 @@ type cli struct {
 	Config string `help:"Configuration file (TOML)." placeholder:"FILE" env:"WAYPOST_CONFIG" type:"path"`
 	JSON   bool   `name:"json" help:"Print JSON."`
 
-	Serve     serveCmd     `cmd:"" help:"Run every role in this process."`
-	Ready     readyCmd     `cmd:"" help:"Wait until every door answers."`
-	Domain    domainCmd    `cmd:"" help:"Mail domains."`
-	User      userCmd      `cmd:"" help:"Users and rooms."`
-	Group     groupCmd     `cmd:"" help:"Distribution lists."`
-	Directory directoryCmd `cmd:"" help:"The directory as a tree of entries: import, export, search, check, prepare."`
-	Delegate  delegateCmd  `cmd:"" help:"Let somebody administer a part of the organisation."`
-	Org       orgCmd       `cmd:"" help:"Organisations to test with."`
-	Mailbox   mailboxCmd   `cmd:"" help:"Import, export and look at mailboxes."`
-	Queue     queueCmd     `cmd:"" help:"The queue of outgoing mail."`
-	Device    deviceCmd    `cmd:"" help:"Phones: list, wipe, block."`
-	Doctor    doctorCmd    `cmd:"" help:"Look for what is wrong and say how to mend it."`
-	Migrate   migrateCmd   `cmd:"" help:"Bring the schemas up to date."`
-	Conf      confCmd      `cmd:"" name:"config" help:"About the configuration."`
-	Links     linksCmd     `cmd:"" help:"Certificates of the links between the programs."`
-	Database  databaseCmd  `cmd:"" help:"Run a program of PostgreSQL as the database's superuser, for backups."`
-	Version   struct{}     `cmd:"" help:"Print the version."`
+	Serve       serveCmd       `cmd:"" help:"Run every role in this process."`
+	Ready       readyCmd       `cmd:"" help:"Wait until every door answers."`
+	Domain      domainCmd      `cmd:"" help:"Mail domains."`
+	User        userCmd        `cmd:"" help:"Users and rooms."`
+	Group       groupCmd       `cmd:"" help:"Distribution lists and security groups."`
+	Contact     contactCmd     `cmd:"" help:"People elsewhere in the address list."`
+	Room        roomCmd        `cmd:"" help:"Rooms and equipment."`
+	AddressList addressListCmd `cmd:"" name:"addresslist" help:"Address lists below the global one."`
+	Directory   directoryCmd   `cmd:"" help:"The directory as a tree of entries: import, export, search, check, prepare."`
+	Delegate    delegateCmd    `cmd:"" help:"Let somebody administer a part of the organisation."`
+	Org         orgCmd         `cmd:"" help:"Organisations to test with."`
+	Mailbox     mailboxCmd     `cmd:"" help:"Import, export and look at mailboxes."`
+	Queue       queueCmd       `cmd:"" help:"The queue of outgoing mail."`
+	Device      deviceCmd      `cmd:"" help:"Phones: list, wipe, block."`
+	Doctor      doctorCmd      `cmd:"" help:"Look for what is wrong and say how to mend it."`
+	Migrate     migrateCmd     `cmd:"" help:"Bring the schemas up to date."`
+	Conf        confCmd        `cmd:"" name:"config" help:"About the configuration."`
+	Links       linksCmd       `cmd:"" help:"Certificates of the links between the programs."`
+	Database    databaseCmd    `cmd:"" help:"Run a program of PostgreSQL as the database's superuser, for backups."`
+	Version     struct{}       `cmd:"" help:"Print the version."`
 }
 
 // app is what a command works with.
@@ -97,7 +100,18 @@ var commands = map[string]struct {
 	"user import <file>":              {needTree, (*app).userImport, "waypost user import people.csv"},
 	"user rename <address> <to>":      {needDirectory, (*app).userRename, "waypost user rename ann@example.org ann.lee@example.org"},
 	"user set <address>":              {needDirectory, (*app).userSet, "waypost user set ann@example.org --quota 20GiB --alias lee@example.org"},
-	"group add <address>":             {needDirectory, (*app).groupAdd, "waypost group add staff@example.org --name Staff --member ann@example.org"},
+	"group add <address>":             {needDirectory, (*app).groupAdd, "waypost group add staff@example.org --name Staff --member ann@example.org --owner bob@example.org"},
+	"group set <address>":             {needTree, (*app).groupSet, "waypost group set staff@example.org --restrict boss@example.org --hidden-members"},
+	"contact add <address>":           {needTree, (*app).contactAdd, "waypost contact add joe@partner.example --name 'Joe Doe' --alias joe@example.org"},
+	"contact list":                    {needTree, (*app).contactList, "waypost contact list"},
+	"contact remove <address>":        {needTree, (*app).contactRemove, "waypost contact remove joe@partner.example"},
+	"room add <address>":              {needDirectory, (*app).roomAdd, "waypost room add hall@example.org --name Hall --capacity 40 --feature projector"},
+	"room list":                       {needDirectory, (*app).roomList, "waypost room list --capacity 10"},
+	"room set <address>":              {needDirectory, (*app).roomSet, "waypost room set hall@example.org --capacity 50"},
+	"addresslist add <name>":          {needTree, (*app).addressListAdd, "waypost addresslist add Sales --filter '(department=Sales)'"},
+	"addresslist list":                {needDirectory, (*app).addressListList, "waypost addresslist list"},
+	"addresslist show <name>":         {needDirectory, (*app).addressListShow, "waypost addresslist show Sales --limit 20"},
+	"addresslist remove <name>":       {needTree, (*app).addressListRemove, "waypost addresslist remove Sales"},
 	"group remove <address>":          {needDirectory, (*app).groupRemove, "waypost group remove staff@example.org --member ann@example.org"},
 	"group show <address>":            {needDirectory, (*app).groupShow, "waypost group show staff@example.org"},
 	"group list":                      {needDirectory, (*app).groupList, "waypost group list"},
