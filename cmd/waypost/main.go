@@ -40,6 +40,8 @@ type cli struct {
 	Directory   directoryCmd   `cmd:"" help:"The directory as a tree of entries: import, export, search, check, prepare."`
 	Delegate    delegateCmd    `cmd:"" help:"Let somebody administer a part of the organisation."`
 	Org         orgCmd         `cmd:"" help:"Organisations to test with."`
+	Policy      policyCmd      `cmd:"" help:"Policies for passwords and lock-out."`
+	Audit       auditCmd       `cmd:"" help:"The log of every change of the directory."`
 	Mailbox     mailboxCmd     `cmd:"" help:"Import, export and look at mailboxes."`
 	Queue       queueCmd       `cmd:"" help:"The queue of outgoing mail."`
 	Device      deviceCmd      `cmd:"" help:"Phones: list, wipe, block."`
@@ -141,6 +143,20 @@ var commands = map[string]struct {
 	"device block <address> <id>":     {needMail, (*app).deviceBlock, "waypost device block ann@example.org ABC123"},
 	"device allow <address> <id>":     {needMail, (*app).deviceAllow, "waypost device allow ann@example.org ABC123"},
 	"device remove <address> <id>":    {needMail, (*app).deviceRemove, "waypost device remove ann@example.org ABC123"},
+
+	"user unlock <address>":                     {needDirectory, (*app).userUnlock, "waypost user unlock ann@example.org"},
+	"user expire <address>":                     {needDirectory, (*app).userExpire, "waypost user expire ann@example.org --on 2027-01-31"},
+	"user app-password add <address> <name>":    {needDirectory, (*app).appPasswordAdd, "waypost user app-password add ann@example.org phone"},
+	"user app-password list <address>":          {needDirectory, (*app).appPasswordList, "waypost user app-password list ann@example.org"},
+	"user app-password remove <address> <name>": {needDirectory, (*app).appPasswordRemove, "waypost user app-password remove ann@example.org phone"},
+	"user totp enable <address>":                {needDirectory, (*app).factorEnable, "waypost user totp enable ann@example.org --code 123456"},
+	"user totp disable <address>":               {needDirectory, (*app).factorDisable, "waypost user totp disable ann@example.org"},
+	"user totp show <address>":                  {needDirectory, (*app).factorShow, "waypost user totp show ann@example.org"},
+	"policy list":                               {needDirectory, (*app).policyList, "waypost policy list"},
+	"policy show <name>":                        {needDirectory, (*app).policyShow, "waypost policy show --of ann@example.org"},
+	"policy set <name>":                         {needDirectory, (*app).policySet, "waypost policy set admins --for 'Domain Admins' --min-length 14 --max-age 90d --attempts 5 --lock-for 30m"},
+	"policy remove <name>":                      {needDirectory, (*app).policyRemove, "waypost policy remove admins"},
+	"audit list":                                {needDirectory, (*app).auditList, "waypost audit list --object ann@example.org --since 7d"},
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

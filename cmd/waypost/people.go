@@ -102,9 +102,15 @@ type userCmd struct {
 	} `cmd:"" help:"Change a user's attributes; what is not named stays."`
 	Passwd struct {
 		Address       string `arg:""`
-		PasswordStdin bool   `help:"Read the password from standard input."`
+		PasswordStdin bool   `help:"Read the password from standard input." xor:"what"`
+		MustChange    bool   `help:"It must be changed at the next sign-in."`
+		Keep          bool   `help:"Keep the password: only demand its change." xor:"what"`
 	} `cmd:"" help:"Set a password. Its open connections end within a second."`
-	Disable struct {
+	Unlock      unlockCmd      `cmd:"" help:"Forgive failed sign-ins: an account that they locked is open again."`
+	Expire      expireCmd      `cmd:"" help:"End an account on a day, or never."`
+	AppPassword appPasswordCmd `cmd:"" help:"Passwords for single programs: phones, mail programs."`
+	TOTP        factorCmd      `cmd:"" name:"totp" help:"The second factor of sign-in on the web."`
+	Disable     struct {
 		Address string `arg:""`
 	} `cmd:"" help:"Stop sign-in at once; mail still arrives."`
 	Enable struct {
@@ -247,7 +253,23 @@ func (a *app) userShow(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	return a.out.show(u, func(w io.Writer) {
+	account, err := a.account(ctx, u)
+	if err != nil {
+		return err
+	}
+	var shown any = u
+	if account.ID != 0 {
+		shown = struct {
+			directory.User
+			SignIn directory.AccountState
+		}{u, account}
+	}
+	return a.out.show(shown, func(w io.Writer) {
+		defer func() {
+			for _, l := range accountLines(account) {
+				fmt.Fprintf(w, "%-18s %s\n", l[0], l[1])
+			}
+		}()
 		for _, f := range []struct{ name, value string }{
 			{"Address", u.Address},
 			{"Further addresses", strings.Join(without(u.Addresses, u.Address), ", ")},
@@ -344,15 +366,27 @@ func (a *app) userPasswd(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	pw, err := readPassword(c.User.Passwd.PasswordStdin)
-	if err != nil {
-		return err
+	in := c.User.Passwd
+	if in.Keep && !in.MustChange {
+		return fault.New(fault.Invalid, "--keep goes with --must-change")
 	}
-	if err := a.longEnough(pw); err != nil {
-		return err
+	if !in.Keep {
+		pw, err := readPassword(in.PasswordStdin)
+		if err != nil {
+			return err
+		}
+		if err := a.longEnough(pw); err != nil {
+			return err
+		}
+		if err := a.dir.SetPassword(ctx, operator(), u.ID, pw); err != nil {
+			return err
+		}
 	}
-	if err := a.dir.SetPassword(ctx, operator(), u.ID, pw); err != nil {
-		return err
+	if in.MustChange {
+		if err := a.dir.SetMustChange(ctx, operator(), u.ID, true); err != nil {
+			return err
+		}
+		return a.out.done(map[string]any{"changed": u.Address, "mustChange": true}, "%s must change the password before signing in.", u.Address)
 	}
 	return a.out.done(map[string]string{"changed": u.Address}, "The password of %s is changed.", u.Address)
 }

@@ -15,10 +15,18 @@
 //     one epoch of the account only. The gate follows the directory's feed; it
 //     ends the contexts of an account whose epoch changes, and when it has heard
 //     nothing for 30 seconds it refuses everything, because it could be wrong.
+//   - What stands in the way of an account besides its password (disabled,
+//     expired, a second factor, a change that is due) is told to nobody who did
+//     not show the right password: directory.SignInProblem.
+//   - An application password is 128 random bits: no slow hash and no lock-out is
+//     in its way, it works at the doors of programs only, and changes nothing
+//     that lets anybody in. A code of the second factor works once, in the whole
+//     forest, and nothing remembers its answer.
 //   - A former password's salt is kept for the next one of the same account, so
 //     that the same single computation tells a wrong password from one of the
-//     last two, which counts as no guess. The price: who steals the hashes of
-//     one account tries a guess on three of them at once, two of which are void.
+//     last two, which counts as no guess, and finds it in the account's history.
+//     The price: who steals the hashes of one account tries a guess on all of
+//     them at once, but all except one are void.
 //
 // Lock order: there is one mutex a type, and none is held while calling out.
 package authn

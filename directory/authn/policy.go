@@ -12,14 +12,20 @@ import (
 	"waypost/internal/fault"
 )
 
-// guessed are the passwords that guessers try first, of the list that zxcvbn
-// comes with (30,000, from passwords that were stolen and published). They are
+// guessed are what guessers try first, of the lists that zxcvbn comes with:
+// 30,000 passwords that were stolen and published, and the words and names that
+// are used most (a word is only in the list where it stands highest). They are
 // lower case.
 var guessed = sync.OnceValue(func() map[string]struct{} {
-	list := frequency.FrequencyLists["passwords"]
-	m := make(map[string]struct{}, len(list))
-	for _, p := range list {
-		m[p] = struct{}{}
+	n := 0
+	for _, list := range frequency.FrequencyLists {
+		n += len(list)
+	}
+	m := make(map[string]struct{}, n)
+	for _, list := range frequency.FrequencyLists {
+		for _, p := range list {
+			m[p] = struct{}{}
+		}
 	}
 	return m
 })

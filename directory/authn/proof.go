@@ -63,6 +63,9 @@ const (
 	// appsAgain is how long an application password is answered from memory, so
 	// that the directory knows when it was used last.
 	appsAgain = time.Hour
+	// ownAgain is the same for the account's own password: a policy that lets it
+	// expire sooner is heard of then.
+	ownAgain = 7 * 24 * time.Hour
 )
 
 func (g *Gate) mac(c directory.Credentials) (m mac) {
@@ -230,7 +233,11 @@ func (g *Gate) remember(key mac, s *standing, from directory.Session) {
 		g.drop(p)
 	}
 	p := &proof{key: key, of: s, epoch: s.epoch, used: time.Now(), until: from.Until, app: from.Principal.App}
-	if again := time.Now().Add(appsAgain); p.app && (p.until.IsZero() || again.Before(p.until)) {
+	again := p.used.Add(ownAgain)
+	if p.app {
+		again = p.used.Add(appsAgain)
+	}
+	if p.until.IsZero() || again.Before(p.until) {
 		p.until = again
 	}
 	p.place = g.byProof.PushFront(p)

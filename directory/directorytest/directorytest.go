@@ -50,6 +50,15 @@ func Run(t *testing.T, open func(t testing.TB) World) {
 		{"Feed", testFeed},
 		{"Processes", testProcesses},
 		{"Gate", testGate},
+		{"Policies", testPolicies},
+		{"PasswordRules", testPasswordRules},
+		{"MustChange", testMustChange},
+		{"Expiry", testExpiry},
+		{"LockOutByPolicy", testLockOutByPolicy},
+		{"AppPasswords", testAppPasswords},
+		{"Factor", testFactor},
+		{"Audit", testAudit},
+		{"GateAccounts", testGateAccounts},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

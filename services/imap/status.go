@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"waypost/directory"
 	"waypost/internal/fault"
 	"waypost/services/imap/imapwire"
 )
@@ -71,6 +72,18 @@ var codes = map[fault.Kind]string{
 	fault.Unavailable:     "UNAVAILABLE",
 }
 
+// problemCodes are those of sign-ins that a right password was shown for (RFC
+// 5530 section 3).
+var problemCodes = map[directory.Problem]string{
+	directory.AccountDisabled:   "CONTACTADMIN",
+	directory.AccountExpired:    "EXPIRED",
+	directory.AppPasswordNeeded: "AUTHORIZATIONFAILED",
+	directory.FactorNeeded:      "AUTHORIZATIONFAILED",
+	directory.FactorWrong:       "AUTHORIZATIONFAILED",
+	directory.MustChange:        "EXPIRED",
+	directory.PasswordExpired:   "EXPIRED",
+}
+
 // replyFor turns what a command returned into its tagged reply.
 func replyFor(err error) reply {
 	if err == nil {
@@ -80,8 +93,11 @@ func replyFor(err error) reply {
 		r      *reply
 		syntax *imapwire.SyntaxError
 		tooBig *imapwire.TooBigError
+		signIn *directory.SignInProblem
 	)
 	switch {
+	case errors.As(err, &signIn):
+		return reply{"NO", problemCodes[signIn.Why], sayable(signIn.Error())}
 	case errors.As(err, &r):
 		return *r
 	case errors.As(err, &syntax):

@@ -70,6 +70,14 @@ func (s *session) signIn(login, password string) error {
 // authReply: only wrong credentials are 535; the library would make every other
 // error a 454 with the error's own text.
 func authReply(err error) error {
+	var p *directory.SignInProblem
+	if errors.As(err, &p) {
+		code := [3]int{5, 7, 8}
+		if p.Why == directory.AccountDisabled {
+			code = [3]int{5, 7, 13} // RFC 5248's registry
+		}
+		return smtpguard.Errorf(535, code, "Sign-in refused: "+p.Error())
+	}
 	switch fault.Of(err) {
 	case fault.Unauthenticated, fault.Denied, fault.NotFound, fault.Invalid:
 		return gosmtp.ErrAuthFailed
