@@ -43,21 +43,18 @@ func (s *Store) readFrom(ctx context.Context, tx *pgdb.Tx, since, whole director
 	})
 	b.Queue(`SELECT id, attribute FROM directory.reference`).Query(m.readRefs)
 	b.Queue(`SELECT object, attribute FROM directory.cold WHERE place = 0 AND object IN (`+changedSQL+`)`, since, step).Query(m.readCold)
-	came := `SELECT source, target, attribute FROM directory.link WHERE source IN (` + changedSQL + `) `
+	came, arguments := `SELECT source, target, attribute FROM directory.link WHERE source IN (`+changedSQL+`) `, []any{since, step}
 	if lately {
-		came += `AND usn > $3 `
+		// Whose source has changed is known: a link comes and goes with a change of it.
+		came, arguments = `SELECT source, target, attribute FROM directory.link WHERE usn > $1 `, []any{whole}
 		b.Queue(`
-			SELECT u.source, u.target, u.attribute FROM directory.unlinked u WHERE u.before >= $3 AND u.source IN (`+changedSQL+`)
-			AND NOT EXISTS (SELECT FROM directory.link l WHERE l.source = u.source AND l.attribute = u.attribute AND l.target = u.target)`, since, step, whole).Query(func(rows pgx.Rows) error {
+			SELECT u.source, u.target, u.attribute FROM directory.unlinked u WHERE u.before >= $1
+			AND NOT EXISTS (SELECT FROM directory.link l WHERE l.source = u.source AND l.attribute = u.attribute AND l.target = u.target)`, whole).Query(func(rows pgx.Rows) error {
 			return m.readLinks(rows, func(one linkRow) {
 				id := directory.ObjectID(one.source)
 				m.unlinked[id] = append(m.unlinked[id], one)
 			})
 		})
-	}
-	arguments := []any{since, step}
-	if lately {
-		arguments = append(arguments, whole)
 	}
 	b.Queue(came+`ORDER BY source, attribute, target`, arguments...).Query(func(rows pgx.Rows) error {
 		return m.readLinks(rows, func(one linkRow) {
