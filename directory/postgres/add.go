@@ -129,13 +129,35 @@ func (s *Store) AddEntries(ctx context.Context, as directory.Principal, list []N
 			}
 			added = append(added, a)
 		}
+		if part[0].schemaObject() && added[len(added)-1].Err == nil {
+			// What was refused may be good with the schema of now.
+			if r, err = s.rightsOf(ctx, as); err != nil {
+				return nil, err
+			}
+			for i, d := range drafts {
+				if d.err == nil {
+					continue
+				}
+				e := &list[len(added)+i]
+				drafts[i] = newDraft(s.Schema(), e.DN, e.Attributes)
+				if drafts[i].err == nil {
+					if err := s.hashPassword(ctx, r.as, drafts[i]); err != nil {
+						return nil, err
+					}
+				}
+			}
+		}
 	}
 	return added, nil
 }
 
+func (d *draft) schemaObject() bool {
+	return d.o.class == "attributeSchema" || d.o.class == "classSchema"
+}
+
 // alone tells whether what comes next may need what this one makes.
 func (d *draft) alone() bool {
-	return d.fam == domain || d.o.class == "attributeSchema" || d.o.class == "classSchema"
+	return d.fam == domain || d.schemaObject()
 }
 
 func cloneAttributes(a attributes) attributes {
@@ -518,8 +540,40 @@ const whoseSQL = `
 	SELECT n.kind, n.key, n.object FROM unnest($1::smallint[], $2::text[]) AS want (kind, key)
 	JOIN directory.name n ON n.kind = want.kind AND n.key = want.key`
 
+// lean refuses what leans on something of the same set that was refused: a
+// container, or what a link leads to.
+func (a *addition) lean() {
+	refused := map[directory.ObjectID]bool{}
+	for _, d := range a.drafts {
+		if d.err != nil && d.o.id != 0 {
+			refused[d.o.id] = true
+		}
+	}
+	for again := len(refused) > 0; again; {
+		again = false
+		for _, d := range a.drafts {
+			if d.err != nil {
+				continue
+			}
+			if refused[d.o.parent] {
+				d.refuse(tree.ResultNoSuchObject, "its container was refused")
+			}
+			for l := range a.links[d] {
+				if refused[l.target] {
+					d.refuse(tree.ResultConstraintViolation, "what it is linked to was refused")
+				}
+			}
+			if d.err != nil || refused[d.o.home] {
+				d.refuse(tree.ResultConstraintViolation, "its mailbox database was refused")
+				refused[d.o.id], again = true, true
+			}
+		}
+	}
+}
+
 // rows writes what was not refused.
 func (a *addition) rows(ctx context.Context) error {
+	a.lean()
 	w := a.w
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	var one *object

@@ -71,6 +71,8 @@ var laws = []struct{ law, sql string }{
 		SELECT o.id FROM directory.object o LEFT JOIN (
 			SELECT object, string_agg(kind || key, E'\n' ORDER BY kind, key) AS names FROM directory.name GROUP BY object) n ON n.object = o.id
 		WHERE o.names <> coalesce(n.names, '')`},
+	{"links have an attribute", `
+		SELECT source FROM directory.link WHERE attribute > 100000 AND attribute NOT IN (SELECT id FROM directory.reference)`},
 	{"there is one root", `SELECT id FROM directory.object WHERE parent IS NULL AND id <> 1`},
 	{"nothing that is there has a parent that is gone", `
 		SELECT o.id FROM directory.object o JOIN directory.object p ON p.id = o.parent WHERE p.deleted IS NOT NULL`},

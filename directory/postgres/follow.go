@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +29,24 @@ const (
 	lookTimeout = 10 * time.Second
 )
 
+// fillGC is how much the heap may grow between two collections while everything
+// is read, in percent: rows become garbage at once, and what stays has hardly a
+// pointer to follow, so that collecting often costs little.
+const fillGC = 30
+
+// tightMemory keeps the memory near what is needed, until the function that it
+// gives is called.
+func tightMemory() (end func()) {
+	was := debug.SetGCPercent(fillGC)
+	if was >= 0 && was < fillGC {
+		debug.SetGCPercent(was)
+	}
+	return func() {
+		debug.SetGCPercent(was)
+		debug.FreeOSMemory()
+	}
+}
+
 // allTime lifts the limit on statements for the rest of a transaction that
 // reads everything.
 const allTime = `set_config('statement_timeout', '0', true)`
@@ -40,6 +59,7 @@ func (s *Store) fill(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	defer tightMemory()()
 	return s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		var usn directory.USN
 		if err := tx.QueryRow(ctx, `SELECT usn, `+allTime+` FROM directory.forest`).Scan(&usn, nil); err != nil {

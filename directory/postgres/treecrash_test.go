@@ -326,3 +326,50 @@ func eventually(t testing.TB, ok func() bool) {
 		}
 	}
 }
+
+// TestAddEntriesTellsEach: what is refused leaves nothing, the others stay; a
+// schema, a domain and what leans on them come in one call.
+func TestAddEntriesTellsEach(t *testing.T) {
+	s, _ := process(t, pgtest.New(t, migrations.Directory), authn.NewHasher(cheap))
+	ctx := t.Context()
+	entry := func(dn string, pairs ...string) postgres.NewEntry {
+		e := postgres.NewEntry{DN: name(t, dn)}
+		for i := 0; i < len(pairs); i += 2 {
+			e.Attributes = append(e.Attributes, tree.Attribute{Name: pairs[i], Values: []string{pairs[i+1]}})
+		}
+		return e
+	}
+	list := []postgres.NewEntry{
+		entry("DC=a,DC=test", "objectClass", "domainDNS"),
+		entry("CN=Shoe-Size,CN=Schema,CN=Configuration,DC=a,DC=test", "objectClass", "attributeSchema", "lDAPDisplayName", "shoeSize",
+			"attributeID", "1.3.6.1.4.1.99999.1", "attributeSyntax", "2.5.5.9", "oMSyntax", "2", "isSingleValued", "TRUE"),
+		entry("CN=Runner,CN=Schema,CN=Configuration,DC=a,DC=test", "objectClass", "classSchema", "lDAPDisplayName", "runner", "governsID", "1.3.6.1.4.1.99999.2",
+			"objectClassCategory", "1", "subClassOf", "contact", "mayContain", "shoeSize", "possSuperiors", "organizationalUnit"),
+		entry("OU=U,DC=a,DC=test", "objectClass", "organizationalUnit"),
+		entry("CN=A,OU=U,DC=a,DC=test", "objectClass", "runner", "shoeSize", "42"),
+		entry("CN=B,OU=U,DC=a,DC=test", "objectClass", "user", "mail", "b@a.test", "manager", "CN=C,OU=U,DC=a,DC=test"),
+		entry("CN=C,OU=U,DC=a,DC=test", "objectClass", "user", "mail", "B@a.test"),
+		entry("CN=D,OU=U,DC=a,DC=test", "objectClass", "user", "userPassword", "a good password 1"),
+		entry("CN=D,OU=U,DC=a,DC=test", "objectClass", "user"),
+		entry("CN=E,OU=None,DC=a,DC=test", "objectClass", "user"),
+		entry("CN=F,OU=U,DC=a,DC=test", "objectClass", "user", "hatSize", "7"),
+		entry("CN=G,OU=U,DC=a,DC=test", "objectClass", "group", "member", "CN=D,OU=U,DC=a,DC=test"),
+	}
+	added, err := s.AddEntries(ctx, system, list, tree.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []tree.Code{0, 0, 0, 0, 0, tree.ResultConstraintViolation, tree.ResultConstraintViolation, 0, tree.ResultEntryAlreadyExists, tree.ResultNoSuchObject, tree.ResultUndefinedType, 0}
+	for i, a := range added {
+		var r *tree.Refusal
+		code := tree.Code(0)
+		if errors.As(a.Err, &r) {
+			code = r.Code
+		}
+		// The manager of one has its address and is refused, so it leans on nothing.
+		if code != want[i] || (a.ID == 0) != (a.Err != nil) {
+			t.Errorf("%s: %v, want code %d", list[i].DN, a.Err, want[i])
+		}
+	}
+	checkSound(t, s)
+}
