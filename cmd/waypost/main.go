@@ -240,6 +240,9 @@ func execute(ctx context.Context, c *cli, name string) (err error) {
 		}
 		defer a.more.close()
 	}
+	if host, err := os.Hostname(); err == nil {
+		ctx = directory.WithClient(ctx, host) // for the audit log
+	}
 	return cmd.run(a, ctx, c)
 }
 

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -23,11 +25,24 @@ import (
 
 // operator is who the command line acts as: whoever can read the data folder or
 // the database password is the operator of the system.
+// The audit log has the name of the account on this machine, too.
 func operator() directory.Principal {
-	p := directory.System("command line")
+	p := directory.System("command line" + operatorName())
 	p.Roles |= directory.RoleAdmin
 	return p
 }
+
+// operatorName is who runs the command; of sudo, who called it.
+var operatorName = sync.OnceValue(func() string {
+	name := os.Getenv("SUDO_USER")
+	if u, err := user.Current(); err == nil && name == "" {
+		name = u.Username
+	}
+	if name == "" || len(name) > 64 {
+		return ""
+	}
+	return " (" + name + ")"
+})
 
 type domainCmd struct {
 	Add struct {
@@ -172,11 +187,17 @@ func (a *app) longEnough(password string) error {
 	return nil
 }
 
-// madePassword is for an account whose password nobody gave: 20 characters, 100 bits.
+// madePassword is for an account whose password nobody gave: 20 characters, 100
+// bits, of three kinds, in groups that can be read aloud.
 func madePassword() string {
-	b := make([]byte, 13)
-	_, _ = rand.Read(b) // never fails
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))[:20]
+	for {
+		b := make([]byte, 13)
+		_, _ = rand.Read(b) // never fails
+		text := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))[:20]
+		if strings.ContainsAny(text, "234567") {
+			return text[:5] + "-" + text[5:10] + "-" + text[10:15] + "-" + text[15:]
+		}
+	}
 }
 
 func (a *app) userAdd(ctx context.Context, c *cli) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"strings"
 	"time"
 
 	"waypost/directory"
@@ -140,19 +141,24 @@ func (w *writing) setHash(ctx context.Context, o *object, hash string, keep int)
 // five bits.
 const madeLength = 20
 
-// makePassword makes a password that people can read aloud.
+// makePassword makes a password that people can read aloud, with characters of
+// three kinds.
 func makePassword() string {
 	const letters = "abcdefghijkmnpqrstuvwxyz23456789"
-	var raw [madeLength]byte
-	_, _ = rand.Read(raw[:]) // never fails
-	out := make([]byte, 0, madeLength+madeLength/5)
-	for i, b := range raw {
-		if i > 0 && i%5 == 0 {
-			out = append(out, '-')
+	for {
+		var raw [madeLength]byte
+		_, _ = rand.Read(raw[:]) // never fails
+		out := make([]byte, 0, madeLength+madeLength/5)
+		for i, b := range raw {
+			if i > 0 && i%5 == 0 {
+				out = append(out, '-')
+			}
+			out = append(out, letters[b&31])
 		}
-		out = append(out, letters[b&31])
+		if made := string(out); strings.ContainsAny(made, "23456789") {
+			return made
+		}
 	}
-	return string(out)
 }
 
 // ChangePassword implements tree.Tree.
