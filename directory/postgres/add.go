@@ -184,7 +184,8 @@ type addition struct {
 	kinds   []int16
 	texts   []string
 	taken   nameSet
-	made    map[*draft]bool // their account name was not given
+	made    map[*draft]bool  // their account name was not given
+	named   map[int32]string // attributes by link number
 }
 
 // target is a value of DN syntax of a draft; at is its place among the spots.
@@ -207,7 +208,7 @@ func (w *writing) addDrafts(ctx context.Context, r *rights, drafts []*draft) err
 	a := &addition{
 		w: w, r: r, drafts: drafts, local: make(map[string]*draft, len(drafts)),
 		chains: map[*draft][]directory.ObjectID{}, sids: map[*draft][]byte{}, links: map[*draft]map[linkTo]bool{},
-		made: map[*draft]bool{},
+		made: map[*draft]bool{}, named: map[int32]string{},
 	}
 	if len(drafts) == 1 && drafts[0].err == nil && drafts[0].fam == domain {
 		return w.addDomainDraft(ctx, r, drafts[0])
@@ -415,6 +416,7 @@ func (a *addition) lead(ctx context.Context, d *draft, attr *schema.Attribute, t
 		d.err = err
 		return
 	}
+	a.named[id] = attr.Name
 	if a.links[d] == nil {
 		a.links[d] = map[linkTo]bool{}
 	}
@@ -571,6 +573,8 @@ func (a *addition) lean() {
 	}
 }
 
+func (a *addition) attributeOf(number int32) string { return a.named[number] }
+
 // rows writes what was not refused.
 func (a *addition) rows(ctx context.Context) error {
 	a.lean()
@@ -604,11 +608,17 @@ func (a *addition) rows(ctx context.Context) error {
 		for l := range a.links[d] {
 			a.b.links = append(a.b.links, []any{l.attribute, o.id, l.target, o.usn})
 		}
+		if w.own != nil {
+			w.own.add(w.schema, d, dv, a.links[d], a.attributeOf)
+		}
 		for name, values := range d.cold {
 			for i, v := range values {
 				a.b.cold = append(a.b.cold, []any{o.id, name, int32(i), []byte(v)})
 			}
 		}
+	}
+	if w.own != nil {
+		w.own.all = !slices.ContainsFunc(a.drafts, (*draft).alone)
 	}
 	if n == 0 {
 		return nil

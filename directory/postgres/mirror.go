@@ -103,6 +103,12 @@ func (m *mirror) row(rows pgx.Rows) (o index.Object, e *entry, err error) {
 	if o.Deleted {
 		return o, nil, nil
 	}
+	e.describe(&o)
+	return o, e, nil
+}
+
+// describe gives an entry what follows from the attributes.
+func (e *entry) describe(o *index.Object) {
 	if e.order = e.name; e.kind != 0 {
 		e.order = orderKey(e.name)
 	}
@@ -120,7 +126,6 @@ func (m *mirror) row(rows pgx.Rows) (o index.Object, e *entry, err error) {
 			e.hideMembers = a.Values[0] == "TRUE"
 		}
 	}
-	return o, e, nil
 }
 
 // once keeps strings that most rows share a single time.

@@ -38,6 +38,7 @@ type writing struct {
 	*pgdb.Tx
 	store    *Store
 	by       actor
+	own      *ownWrites
 	usn      directory.USN
 	counters *counters
 	schema   *schema.Schema
@@ -180,12 +181,14 @@ func (s *Store) commit(batch []*job) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	var last directory.USN
+	var own *ownWrites
 	err := s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		var c counters
 		err := tx.QueryRow(ctx, `SELECT usn, object, mailbox, `+byIndex+` FROM directory.forest FOR UPDATE`).Scan(&c.usn, &c.object, &c.mailbox, nil)
 		if err != nil {
 			return err
 		}
+		own = &ownWrites{base: c.usn, all: true, entries: map[directory.ObjectID]*entry{}}
 		wrote := false
 		undo := savepoints{tx: tx, needed: len(batch) > 1}
 		for _, j := range batch {
@@ -194,11 +197,13 @@ func (s *Store) commit(batch []*job) {
 			}
 			c.usn++
 			w := s.newWriting(tx, j.by, c.usn, &c)
+			w.own = &ownWrites{entries: map[directory.ObjectID]*entry{}}
 			if err := undo.set(ctx); err != nil {
 				return err
 			}
 			if j.err = j.run(ctx, w); j.err == nil {
 				wrote = true
+				own.take(w.own)
 				continue
 			}
 			if len(batch) == 1 {
@@ -218,7 +223,9 @@ func (s *Store) commit(batch []*job) {
 	})
 	if err == nil && last > 0 {
 		// Committed: it stays so even if this process cannot see it yet.
-		if err := s.look(ctx, last); err != nil {
+		if s.applyOwn(ctx, own, last) {
+			// Nobody else wrote: it is seen already.
+		} else if err := s.look(ctx, last); err != nil {
 			s.log.Warn("directory view falls behind", slog.Any("fault", err))
 		}
 		s.notify.Notify("")
