@@ -221,7 +221,9 @@ func accountLines(s directory.AccountState) [][2]string {
 		factor = "on"
 	}
 	lines := [][2]string{
-		{"Password", password}, {"Password policy", s.Policy}, {"Second factor", factor},
+		{"Password", password},
+		{"Password policy", s.Policy},
+		{"Second factor", factor},
 		{"App passwords", fmt.Sprint(s.AppPasswords)},
 	}
 	if !s.Expires.IsZero() {

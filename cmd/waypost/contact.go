@@ -66,8 +66,16 @@ func (a *app) contactAdd(ctx context.Context, c *cli) error {
 		{Name: "targetAddress", Values: []string{"SMTP:" + address}},
 	}
 	for _, f := range []struct{ name, value string }{
-		{"displayName", in.Name}, {"givenName", in.Given}, {"sn", in.Surname}, {"mail", address}, {"mailNickname", local},
-		{"title", in.Title}, {"department", in.Department}, {"company", in.Company}, {"telephoneNumber", in.Phone}, {"mobile", in.Mobile},
+		{"displayName", in.Name},
+		{"givenName", in.Given},
+		{"sn", in.Surname},
+		{"mail", address},
+		{"mailNickname", local},
+		{"title", in.Title},
+		{"department", in.Department},
+		{"company", in.Company},
+		{"telephoneNumber", in.Phone},
+		{"mobile", in.Mobile},
 	} {
 		if f.value != "" {
 			attributes = append(attributes, tree.Attribute{Name: f.name, Values: []string{f.value}})

@@ -153,7 +153,8 @@ func (a *app) delegated(ctx context.Context, in delegateCmd) error {
 			return err
 		}
 	}
-	bases, scope := []tree.DN{nil}, tree.Sub
+	var bases []tree.DN
+	scope := tree.Sub
 	if in.On != "" {
 		on, err := a.unit(in.On)
 		if err != nil {

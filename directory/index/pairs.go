@@ -120,8 +120,7 @@ func placeOf(group uint16, key uint64, attr uint16, id uint32) place {
 	return place{uint64(group)<<48 | key>>16, key<<48 | uint64(attr)<<32 | uint64(id)}
 }
 
-func (p place) attr() uint16 { return uint16(p.lo >> 32) }
-func (p place) id() uint32   { return uint32(p.lo) }
+func (p place) id() uint32 { return uint32(p.lo) }
 
 func comparePlaces(a, b place) int {
 	switch {

@@ -10,7 +10,6 @@ import (
 	"waypost/directory/access"
 	"waypost/directory/schema"
 	"waypost/directory/tree"
-	"waypost/internal/fault"
 )
 
 // rights are what a principal may do, for the time of one operation.
@@ -146,10 +145,7 @@ func (o *object) protected() bool {
 	return len(o.attrs["waypostRoles"]) > 0 || o.attrs.get("adminCount") == "1"
 }
 
-var (
-	errForbidden = tree.Refuse(tree.ResultInsufficientAccess, "not allowed")
-	errSignIn    = fault.New(fault.Unauthenticated, "sign in first")
-)
+var errForbidden = tree.Refuse(tree.ResultInsufficientAccess, "not allowed")
 
 // parseACL reads the entries of an object. What this program does not
 // understand, a newer one wrote; leaving it out denies.

@@ -332,16 +332,6 @@ func (d *draft) has(a *schema.Attribute) bool {
 		slices.ContainsFunc(d.links, func(l draftLink) bool { return l.a == a })
 }
 
-// link gives a draft's names for an attribute.
-func (d *draft) link(attribute string) []tree.DN {
-	for _, l := range d.links {
-		if l.a.Name == attribute {
-			return l.names
-		}
-	}
-	return nil
-}
-
 // hashPassword does the slow work before any lock is held.
 func (s *Store) hashPassword(ctx context.Context, as directory.Principal, d *draft) error {
 	if d.err != nil || d.password == "" {

@@ -31,7 +31,8 @@ var families = []struct {
 	{"computer", computer},
 	{classUser, person},
 	{classGroup, group},
-	{"contact", contact}, {classDynamic, dynamic},
+	{"contact", contact},
+	{classDynamic, dynamic},
 	{classDomain, domain},
 	{classOU, unit},
 }
@@ -59,14 +60,6 @@ func familyOf(sch *schema.Schema, class string) family {
 
 // principal tells whether objects of the family have a SID and an account name.
 func (f family) principal() bool { return f == person || f == computer || f == group }
-
-// namingOf is the attribute that names objects of a class.
-func namingOf(sch *schema.Schema, class string) string {
-	if c, ok := sch.Class(class); ok && c.Naming() != nil {
-		return c.Naming().Name
-	}
-	return "cn"
-}
 
 // namedBy gives the attribute that a name uses for an object of class: the
 // class's own, and for an inetOrgPerson, which comes from other directories, uid

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"strconv"
 
@@ -262,13 +261,4 @@ func linkAttribute(sch *schema.Schema, id int32, refs map[int32]string) (*schema
 		return sch.Attribute(name)
 	}
 	return sch.Link(int(id))
-}
-
-// rawSID is a SID as attributes have it.
-func rawSID(encoded string) []byte {
-	raw, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return nil
-	}
-	return raw
 }

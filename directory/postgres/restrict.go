@@ -208,8 +208,13 @@ func (s *Store) groupRules(ctx context.Context, as directory.Principal, e *entry
 		name string
 		to   *[]directory.Member
 	}{
-		{"managedBy", &g.Owners}, {"owner", &g.Owners}, {"authOrig", &g.Allowed}, {"dLMemSubmitPerms", &g.Allowed},
-		{"unauthOrig", &g.Refused}, {"dLMemRejectPerms", &g.Refused}, {"msExchModeratedByLink", &g.Moderators},
+		{"managedBy", &g.Owners},
+		{"owner", &g.Owners},
+		{"authOrig", &g.Allowed},
+		{"dLMemSubmitPerms", &g.Allowed},
+		{"unauthOrig", &g.Refused},
+		{"dLMemRejectPerms", &g.Refused},
+		{"msExchModeratedByLink", &g.Moderators},
 	}
 	q := &tree.Query{Attributes: []string{
 		"groupType", "msExchDynamicDLFilter", "msExchDynamicDLBaseDN", "hideDLMembership", "msExchHideFromAddressLists",

@@ -48,7 +48,6 @@ func rss() int {
 type population struct {
 	r   *rand.Rand
 	ous []tree.DN
-	n   int
 }
 
 func (p *population) next(i, total int) postgres.NewEntry {

@@ -457,8 +457,11 @@ func BenchmarkReader(b *testing.B) {
 	w := NewWriter(&buf)
 	for i := range 1000 {
 		_ = w.Write(&Record{DN: fmt.Sprintf("CN=User %d,OU=People,DC=example,DC=test", i), Attributes: []Attribute{
-			{"objectClass", []string{"top", "person", "organizationalPerson", "user"}}, {"cn", []string{fmt.Sprintf("User %d", i)}},
-			{"displayName", []string{"Jürgen Müller"}}, {"mail", []string{"user@example.test"}}, {"proxyAddresses", []string{"SMTP:user@example.test", "smtp:u@example.test"}},
+			{"objectClass", []string{"top", "person", "organizationalPerson", "user"}},
+			{"cn", []string{fmt.Sprintf("User %d", i)}},
+			{"displayName", []string{"Jürgen Müller"}},
+			{"mail", []string{"user@example.test"}},
+			{"proxyAddresses", []string{"SMTP:user@example.test", "smtp:u@example.test"}},
 			{"description", []string{strings.Repeat("something ", 10)}},
 		}})
 	}

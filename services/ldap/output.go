@@ -21,7 +21,6 @@ type output struct {
 	writing bool
 	err     error // of the first write that failed
 	timeout time.Duration
-	bytes   int64
 }
 
 func (o *output) init(timeout time.Duration) {

@@ -12,10 +12,9 @@ import (
 
 // raw speaks LDAP byte by byte.
 type raw struct {
-	t    testing.TB
-	c    net.Conn
-	in   []byte
-	next int64
+	t  testing.TB
+	c  net.Conn
+	in []byte
 }
 
 func dialRaw(t testing.TB, addr string) *raw {
