@@ -54,6 +54,7 @@ func Run(t *testing.T, open func(t testing.TB) World) {
 		{"PasswordRules", testPasswordRules},
 		{"MustChange", testMustChange},
 		{"Expiry", testExpiry},
+		{"AccountEnds", testAccountEnds},
 		{"LockOutByPolicy", testLockOutByPolicy},
 		{"AppPasswords", testAppPasswords},
 		{"Factor", testFactor},

@@ -37,6 +37,8 @@ func RunTree(t *testing.T, open func(t testing.TB) TreeWorld) {
 		{"Modify", testTreeModify},
 		{"Addresses", testTreeAddresses},
 		{"Accounts", testTreeAccounts},
+		{"Passwords", testTreePasswords},
+		{"HelpDesk", testTreeHelpDesk},
 		{"Links", testTreeLinks},
 		{"Move", testTreeMove},
 		{"OtherDomain", testTreeOtherDomain},

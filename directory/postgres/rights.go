@@ -55,7 +55,7 @@ func (s *Store) may(ctx context.Context, as directory.Principal, r right) error 
 // roles gives the roles that as has now.
 func (s *Store) roles(ctx context.Context, as directory.Principal) (directory.Role, error) {
 	if as.Is(directory.RoleSystem) {
-		return directory.RoleSystem, nil
+		return as.Roles & (directory.RoleSystem | directory.RoleAdmin), nil
 	}
 	if as.ID == 0 {
 		return 0, fault.New(fault.Denied, "not allowed")
