@@ -251,6 +251,12 @@ func (w *writing) copyIn(ctx context.Context, b bulk, id directory.ObjectID, c c
 			}
 			continue
 		}
+		if single.Len() > 0 {
+			if err := w.Batch(ctx, single); err != nil {
+				return err
+			}
+			single = &pgx.Batch{}
+		}
 		if _, err := w.CopyFrom(ctx, pgx.Identifier{"directory", table.name}, table.columns, pgx.CopyFromRows(table.rows)); err != nil {
 			return err
 		}
