@@ -539,8 +539,8 @@ func (w *writing) whose(ctx context.Context, kinds []int16, texts []string) (nam
 }
 
 const whoseSQL = `
-	SELECT n.kind, n.key, n.object FROM unnest($1::smallint[], $2::text[]) AS want (kind, key)
-	JOIN directory.name n ON n.kind = want.kind AND n.key = want.key`
+	SELECT n.kind, n.key, n.object FROM unnest($1::smallint[], $2::text[]) AS want (kind, key),
+	LATERAL (SELECT * FROM directory.name WHERE kind = want.kind AND key = want.key LIMIT 1) n`
 
 // lean refuses what leans on something of the same set that was refused: a
 // container, or what a link leads to.

@@ -151,7 +151,7 @@ func (m *modification) deleteSome(ctx context.Context) (int, error) {
 	rows, err := w.Query(ctx, `
 		WITH RECURSIVE below (id, path, depth) AS (
 			SELECT id, ARRAY[$1::bigint], 1 FROM directory.object WHERE parent = $1 AND deleted IS NULL
-			UNION ALL SELECT o.id, b.id || b.path, depth + 1 FROM below b JOIN directory.object o ON o.parent = b.id WHERE o.deleted IS NULL)
+			UNION ALL SELECT o.id, b.id || b.path, depth + 1 FROM below b, LATERAL (SELECT id FROM directory.object WHERE parent = b.id AND deleted IS NULL OFFSET 0) o)
 		SELECT id, path FROM below ORDER BY depth DESC, id LIMIT $2`, m.o.id, deleteTogether)
 	if err != nil {
 		return 0, err

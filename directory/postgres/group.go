@@ -261,7 +261,7 @@ func (w *writing) checkCycle(ctx context.Context, group directory.ObjectID, memb
 	err := w.QueryRow(ctx, `
 		WITH RECURSIVE inside (id, via) AS (
 			SELECT m, m FROM unnest($1::bigint[]) m
-			UNION SELECT l.target, i.via FROM inside i JOIN directory.link l ON l.attribute = 2 AND l.source = i.id
+			UNION SELECT l.target, i.via FROM inside i, LATERAL (SELECT target FROM directory.link WHERE attribute = 2 AND source = i.id OFFSET 0) l
 			JOIN directory.object o ON o.id = l.target AND o.class = $3)
 		SELECT o.address FROM inside i JOIN directory.object o ON o.id = i.via WHERE i.id = $2 LIMIT 1`,
 		members, group, classGroup).Scan(&address)

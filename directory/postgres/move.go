@@ -207,7 +207,7 @@ func (w *writing) spotOf(ctx context.Context, id directory.ObjectID) (s spot, er
 func (w *writing) depthBelow(ctx context.Context, id directory.ObjectID) (depth int, err error) {
 	err = w.QueryRow(ctx, `
 		WITH RECURSIVE below (id, depth) AS (
-			SELECT $1::bigint, 0 UNION ALL SELECT o.id, b.depth + 1 FROM below b JOIN directory.object o ON o.parent = b.id WHERE o.deleted IS NULL)
+			SELECT $1::bigint, 0 UNION ALL SELECT o.id, b.depth + 1 FROM below b, LATERAL (SELECT id FROM directory.object WHERE parent = b.id AND deleted IS NULL OFFSET 0) o)
 		SELECT max(depth) FROM below`, id).Scan(&depth)
 	return depth, err
 }
@@ -226,7 +226,7 @@ func (m *modification) otherDomain(ctx context.Context, to *spot) error {
 	const below = `
 		WITH RECURSIVE below (id) AS (
 			SELECT id FROM directory.object WHERE parent = $1 AND deleted IS NULL
-			UNION ALL SELECT o.id FROM below b JOIN directory.object o ON o.parent = b.id WHERE o.deleted IS NULL)`
+			UNION ALL SELECT o.id FROM below b, LATERAL (SELECT id FROM directory.object WHERE parent = b.id AND deleted IS NULL OFFSET 0) o)`
 	var principals int
 	var primary string
 	b := &pgx.Batch{}

@@ -131,14 +131,16 @@ func (w *writing) ask(ctx context.Context, b *pgx.Batch, dns []tree.DN) (*questi
 	return q, nil
 }
 
-// walkSQL goes down from a start, one key of an RDN after the other.
+// walkSQL goes down from a start, one key of an RDN after the other. LIMIT makes
+// each step a look into the index, whatever the planner thinks of the rest.
 const walkSQL = `
 	WITH RECURSIVE walk (n, keys, depth, id) AS (
 		SELECT n, string_to_array(NULLIF(k, ''), $4), 0, s FROM unnest($1::int[], $2::bigint[], $3::text[]) AS q (n, s, k)
 		UNION ALL
-		SELECT w.n, w.keys, w.depth + 1, o.id FROM walk w JOIN directory.object o ON o.parent = w.id AND o.rdn_key = w.keys[w.depth + 1])
+		SELECT w.n, w.keys, w.depth + 1, o.id FROM walk w, LATERAL (
+			SELECT id FROM directory.object WHERE parent = w.id AND rdn_key = w.keys[w.depth + 1] LIMIT 1) o)
 	SELECT w.n, w.depth, o.id, coalesce(o.parent, 0), o.class, o.rdn, o.sid, o.deleted IS NOT NULL, o.kind
-	FROM walk w JOIN directory.object o ON o.id = w.id ORDER BY w.n, w.depth`
+	FROM walk w, LATERAL (SELECT * FROM directory.object WHERE id = w.id LIMIT 1) o ORDER BY w.n, w.depth`
 
 func (q *question) read(rows pgx.Rows) error {
 	var (
@@ -184,7 +186,7 @@ func (w *writing) climb(ctx context.Context, s *spot) error {
 	rows, err := w.Query(ctx, `
 		WITH RECURSIVE up (id, parent, class, sid, depth) AS (
 			SELECT id, parent, class, sid, 0 FROM directory.object WHERE id = $1
-			UNION ALL SELECT p.id, p.parent, p.class, p.sid, depth + 1 FROM directory.object p JOIN up ON p.id = up.parent)
+			UNION ALL SELECT p.id, p.parent, p.class, p.sid, depth + 1 FROM up, LATERAL (SELECT * FROM directory.object WHERE id = up.parent LIMIT 1) p)
 		SELECT id, class, sid FROM up ORDER BY depth`, s.id)
 	if err != nil {
 		return err
@@ -261,7 +263,7 @@ func (w *writing) names(ctx context.Context, ids []directory.ObjectID) (map[dire
 	rows, err := w.Query(ctx, `
 		WITH RECURSIVE up (n, id, depth) AS (
 			SELECT n, n, 0 FROM unnest($1::bigint[]) n
-			UNION ALL SELECT up.n, o.parent, depth + 1 FROM up JOIN directory.object o ON o.id = up.id WHERE o.class <> $2)
+			UNION ALL SELECT up.n, o.parent, depth + 1 FROM up, LATERAL (SELECT * FROM directory.object WHERE id = up.id LIMIT 1) o WHERE o.class <> $2)
 		SELECT up.n, split_part(o.rdn_key, '=', 1), o.rdn, o.class FROM up JOIN directory.object o ON o.id = up.id ORDER BY up.n, depth`, ids, classDomain)
 	if err != nil {
 		return nil, err

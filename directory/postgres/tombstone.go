@@ -61,7 +61,7 @@ func (w *writing) bury(ctx context.Context, o *object) error {
 	b.Queue(`
 		WITH RECURSIVE up (id, parent, depth) AS (
 			SELECT id, parent, 0 FROM directory.object WHERE id = $2
-			UNION ALL SELECT p.id, p.parent, depth + 1 FROM directory.object p JOIN up ON p.id = up.parent)
+			UNION ALL SELECT p.id, p.parent, depth + 1 FROM up, LATERAL (SELECT * FROM directory.object WHERE id = up.parent LIMIT 1) p)
 		UPDATE directory.object o SET deleted = now(), changed = now(), usn_changed = $3, attributes = $4, rdn = $5, rdn_key = $6,
 			parent = (SELECT g.id FROM up JOIN directory.object g ON g.parent = up.id AND g.rdn_key = 'cn=deleted objects' ORDER BY depth LIMIT 1),
 			kind = 0, address = '', name = '', home_mdb = '', quota = 0, hidden = false, roles = 0, terms = '', names = ''

@@ -475,7 +475,7 @@ func (w *writing) path(ctx context.Context, o *object) (string, error) {
 	rows, err := w.Query(ctx, `
 		WITH RECURSIVE up (parent, rdn, class, depth) AS (
 			SELECT parent, rdn, class, 0 FROM directory.object WHERE id = $1
-			UNION ALL SELECT p.parent, p.rdn, p.class, depth + 1 FROM directory.object p JOIN up ON p.id = up.parent WHERE up.class = $2)
+			UNION ALL SELECT p.parent, p.rdn, p.class, depth + 1 FROM up, LATERAL (SELECT * FROM directory.object WHERE id = up.parent LIMIT 1) p WHERE up.class = $2)
 		SELECT rdn FROM up WHERE class = $2 ORDER BY depth DESC`, o.parent, classOU)
 	if err != nil {
 		return "", err
