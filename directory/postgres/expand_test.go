@@ -90,7 +90,9 @@ func TestExpandIsFast(t *testing.T) {
 			t.Fatalf("%s: %+v, %v", tt.address, r, err)
 		}
 		var first, best time.Duration
-		for try := range 5 {
+		// What else runs on the machine only adds: the best of many counts, and
+		// as soon as it is good enough.
+		for try := 0; try < 5 || best > tt.limit && try < 60; try++ {
 			begun := time.Now()
 			n, forwards := 0, 0
 			for p := (directory.Page{Limit: tt.page}); ; {
