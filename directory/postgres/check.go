@@ -194,7 +194,7 @@ func (c *checker) view(ctx context.Context, v *view) error {
 	defer v.mu.RUnlock()
 	next, names, listed, count := 0, 0, 0, 0
 	for rows.Next() {
-		o, want, err := m.row(rows)
+		o, want, err := m.row(rows.RawValues())
 		if err != nil {
 			return err
 		}

@@ -5,11 +5,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"waypost/directory"
 	"waypost/directory/access"
@@ -56,8 +60,7 @@ type linkRow struct {
 
 // row reads one object for the index and for the view; texts are parts of a few
 // strings. What is a tombstone is none of the view's.
-func (m *mirror) row(rows pgx.Rows) (o index.Object, e *entry, err error) {
-	raw := rows.RawValues()
+func (m *mirror) row(raw [][]byte) (o index.Object, e *entry, err error) {
 	if len(raw) != rowColumns {
 		return o, nil, fault.New(fault.Internal, "%d columns of an object", len(raw))
 	}
@@ -375,60 +378,14 @@ func (s *Store) fillAll(ctx context.Context, tx *pgdb.Tx, usn directory.USN) err
 		return err
 	}
 	defer rows.Close()
-	// One goroutine reads, another folds: two processors are used.
-	batches := make(chan []index.Object, 4)
-	done := make(chan error, 1)
-	go func() {
-		var err error
-		for b := range batches {
-			if err == nil {
-				err = l.Add(b)
-			}
-		}
-		done <- err
-	}()
-	var container directory.ObjectID
-	batch := make([]index.Object, 0, loadTogether)
-	read := func() error {
-		next := 0
-		for rows.Next() {
-			o, e, err := m.row(rows)
-			if err != nil {
-				return err
-			}
-			for next < len(m.sources) && directory.ObjectID(m.sources[next].source) < o.ID {
-				next++
-			}
-			end := next
-			for end < len(m.sources) && directory.ObjectID(m.sources[end].source) == o.ID {
-				end++
-			}
-			m.attach(&o, e, m.sources[next:end])
-			next = end
-			if e != nil {
-				v.add(e)
-			}
-			if o.Class == "dMD" {
-				container = o.ID
-			}
-			if batch = append(batch, o); len(batch) == loadTogether {
-				batches <- batch
-				batch = make([]index.Object, 0, loadTogether)
-			}
-		}
-		return rows.Err()
-	}
-	err = read()
-	if err == nil && container != 0 {
-		batch = append(batch, schemaObjects(sch, container)...)
-	}
-	batches <- batch
-	close(batches)
-	if added := <-done; err == nil {
-		err = added
-	}
+	container, err := m.copyRows(ctx, rows, l, v)
 	if err != nil {
 		return err
+	}
+	if container != 0 {
+		if err := l.Add(schemaObjects(sch, container)); err != nil {
+			return err
+		}
 	}
 	m.sources = nil
 	sorted := make(chan struct{})
@@ -470,6 +427,135 @@ func (m *mirror) readAll(ctx context.Context, tx *pgdb.Tx) error {
 		return int(int64(a.target) - int64(b.target))
 	})
 	return nil
+}
+
+// rowBatch is some rows as PostgreSQL sent them.
+type rowBatch struct {
+	bytes []byte
+	ends  []uint32 // of each value
+}
+
+// keep copies the values of a row.
+func (b *rowBatch) keep(raw [][]byte) {
+	for _, v := range raw {
+		b.bytes = append(b.bytes, v...)
+		b.ends = append(b.ends, uint32(len(b.bytes))) //nolint:gosec // far below 4 GiB
+	}
+}
+
+// each calls fn with each row; raw is good during the call only.
+func (b *rowBatch) each(fn func(raw [][]byte) error) error {
+	var raw [rowColumns][]byte
+	from := uint32(0)
+	for i := 0; i < len(b.ends); i += rowColumns {
+		for k := range raw {
+			to := b.ends[i+k]
+			raw[k], from = b.bytes[from:to:to], to
+		}
+		if err := fn(raw[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyRows brings all rows into the index and the view. One goroutine reads what
+// PostgreSQL sends, others make objects of it. It gives the schema's container.
+func (m *mirror) copyRows(ctx context.Context, rows pgx.Rows, l *index.Loader, v *filling) (container directory.ObjectID, err error) {
+	work, ctx := errgroup.WithContext(ctx)
+	full, empty := make(chan *rowBatch, fillWorkers), make(chan *rowBatch, 2*fillWorkers)
+	for range cap(empty) {
+		empty <- &rowBatch{}
+	}
+	var mu sync.Mutex // the view's, and container
+	for range fillWorkers {
+		work.Go(func() error {
+			one := m.clone()
+			objects, entries := make([]index.Object, 0, loadTogether), make([]*entry, 0, loadTogether)
+			for b := range full {
+				objects, entries = objects[:0], entries[:0]
+				err := b.each(func(raw [][]byte) error {
+					o, e, err := one.row(raw)
+					if err != nil {
+						return err
+					}
+					one.attach(&o, e, m.linksOf(o.ID))
+					objects = append(objects, o)
+					if e != nil {
+						entries = append(entries, e)
+					}
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+				if err := l.Add(objects); err != nil {
+					return err
+				}
+				mu.Lock()
+				for _, e := range entries {
+					v.add(e)
+					if e.class == "dMD" {
+						container = e.id
+					}
+				}
+				mu.Unlock()
+				b.bytes, b.ends = b.bytes[:0], b.ends[:0]
+				empty <- b
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			maps.Copy(m.lost, one.lost)
+			return nil
+		})
+	}
+	work.Go(func() error {
+		defer close(full)
+		for {
+			var b *rowBatch
+			select {
+			case b = <-empty:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			for n := 0; n < loadTogether && rows.Next(); n++ {
+				b.keep(rows.RawValues())
+			}
+			if len(b.ends) == 0 {
+				return rows.Err()
+			}
+			if len(b.ends)%rowColumns != 0 {
+				return fault.New(fault.Internal, "rows of objects have other columns")
+			}
+			select {
+			case full <- b:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	err = work.Wait()
+	return container, err
+}
+
+// fillWorkers is how many goroutines make objects of rows.
+const fillWorkers = 3
+
+// clone is a mirror that another goroutine uses.
+func (m *mirror) clone() *mirror {
+	c := *m
+	c.names, c.lost, c.shared = map[int32]string{}, map[string]bool{}, map[string]string{}
+	return &c
+}
+
+// linksOf gives the links of an object among those that readAll read.
+func (m *mirror) linksOf(id directory.ObjectID) []linkRow {
+	from := sort.Search(len(m.sources), func(i int) bool { return directory.ObjectID(m.sources[i].source) >= id })
+	to := from
+	for to < len(m.sources) && directory.ObjectID(m.sources[to].source) == id {
+		to++
+	}
+	return m.sources[from:to]
 }
 
 // report tells once what was left out of the index.

@@ -64,7 +64,7 @@ func (s *Store) readFrom(ctx context.Context, tx *pgdb.Tx, since, whole director
 	})
 	b.Queue(rowSQL+`WHERE o.id IN (`+changedSQL+`)`, since, step).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
-			o, e, err := m.row(rows)
+			o, e, err := m.row(rows.RawValues())
 			if err != nil {
 				return err
 			}

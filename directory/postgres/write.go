@@ -135,8 +135,9 @@ func (s *Store) write(ctx context.Context, by actor, fn func(context.Context, *w
 	q.waiting = append(q.waiting[:0], q.waiting[n:]...)
 	q.mu.Unlock()
 
-	s.commit(batch)
+	finish := s.commit(batch)
 
+	// The next transaction runs while this process brings its view up.
 	q.mu.Lock()
 	if len(q.waiting) > 0 {
 		q.waiting[0].lead <- struct{}{}
@@ -144,6 +145,7 @@ func (s *Store) write(ctx context.Context, by actor, fn func(context.Context, *w
 		q.leading = false
 	}
 	q.mu.Unlock()
+	finish()
 	return j.err
 }
 
@@ -176,10 +178,10 @@ func (s *savepoints) back(ctx context.Context) error {
 	return err
 }
 
-// commit runs the jobs in one transaction and answers each.
-func (s *Store) commit(batch []*job) {
+// commit runs the jobs in one transaction; finish waits until the view has it
+// and answers each.
+func (s *Store) commit(batch []*job) (finish func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
-	defer cancel()
 	var last directory.USN
 	var own *ownWrites
 	err := s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
@@ -221,6 +223,14 @@ func (s *Store) commit(batch []*job) {
 		b.Queue(`UPDATE directory.forest SET usn = $1, object = $2, mailbox = $3`, c.usn, c.object, c.mailbox)
 		return tx.SendBatchAndCommit(ctx, b)
 	})
+	return func() {
+		defer cancel()
+		s.show(ctx, batch, own, last, err)
+	}
+}
+
+// show brings what was committed into the view and answers the jobs.
+func (s *Store) show(ctx context.Context, batch []*job, own *ownWrites, last directory.USN, err error) {
 	if err == nil && last > 0 {
 		// Committed: it stays so even if this process cannot see it yet.
 		if s.applyOwn(ctx, own, last) {
