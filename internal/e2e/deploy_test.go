@@ -100,7 +100,7 @@ func TestCompose(t *testing.T) {
 		databases []string
 		ports     []config.Address
 	}{
-		"directory": {"waypost-directory", []string{"DIRECTORY_URL"}, nil},
+		"directory": {"waypost-directory", []string{"DIRECTORY_URL"}, []config.Address{conf.Listen.LDAP, conf.Listen.LDAPS, conf.Listen.GC, conf.Listen.GCS}},
 		"store":     {"waypost-store", []string{"MAIL_URL"}, []config.Address{conf.Listen.IMAP, conf.Listen.IMAPS}},
 		"smtp":      {"waypost-smtp", []string{"QUEUE_URL"}, []config.Address{conf.Listen.SMTP, conf.Listen.Submission, conf.Listen.Submissions}},
 		"frontend":  {"waypost-frontend", []string{"MAIL_URL"}, []config.Address{conf.Listen.HTTPS, conf.Listen.HTTP}},

@@ -28,6 +28,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"waypost/internal/fault"
@@ -188,7 +189,19 @@ func hosts(names []string) []string {
 }
 
 // keepSelfSigned makes a certificate unless there is one that still fits.
+// Programs that share the folder may start at once: one of them makes it.
 func keepSelfSigned(cert, key string, hosts []string, old bool) error {
+	if err := os.MkdirAll(filepath.Dir(cert), 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(cert))
+	if err != nil {
+		return err
+	}
+	defer dir.Close() // gives the lock back
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", dir.Name(), err)
+	}
 	if pair, err := load(cert, key); err == nil {
 		_, isRSA := pair.PrivateKey.(*rsa.PrivateKey)
 		if time.Until(pair.Leaf.NotAfter) > renew && slices.Equal(names(pair.Leaf), hosts) && isRSA == old {
