@@ -286,13 +286,12 @@ func (w *writing) erase(ctx context.Context, id directory.ObjectID) error {
 
 // logHolders logs a change of everything that links to id.
 func (w *writing) logHolders(b *pgx.Batch, id directory.ObjectID) {
-	b.Queue(`
-		WITH holder AS (
-			UPDATE directory.object o SET usn_changed = $2, changed = now()
-			FROM (SELECT DISTINCT source FROM directory.link WHERE target = $1 AND source <> $1) l WHERE o.id = l.source
-			RETURNING o.id)
-		UPDATE directory.change c SET usn = $2, at = now() FROM holder h WHERE c.object = h.id`, id, w.usn)
+	// As arrays: each is then a look into an index.
+	b.Queue(`UPDATE directory.object SET usn_changed = $2, changed = now() WHERE id = ANY (ARRAY(`+holdersSQL+`))`, id, w.usn)
+	b.Queue(`UPDATE directory.change SET usn = $2, at = now() WHERE object = ANY (ARRAY(`+holdersSQL+`))`, id, w.usn)
 }
+
+const holdersSQL = `SELECT DISTINCT source FROM directory.link WHERE target = $1 AND source <> $1`
 
 // newGUID makes a random objectGUID (RFC 9562 §5.4) in canonical text.
 func newGUID() string {

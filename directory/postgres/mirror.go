@@ -28,12 +28,20 @@ import (
 const loadTogether = 512
 
 // rowSQL reads objects for the index, tombstones among them.
-const rowSQL = `
+const rowSQL = rowSelect + `
+	FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id `
+
+// rowChangedSQL reads those of the next changes; LIMIT makes each a look into
+// the index, whatever the planner thinks how many there are.
+const rowChangedSQL = rowSelect + `
+	FROM (` + changedSQL + `) c, LATERAL (SELECT * FROM directory.object WHERE id = c.object LIMIT 1) o
+	LEFT JOIN LATERAL (SELECT * FROM directory.account WHERE object = o.id LIMIT 1) a ON true`
+
+const rowSelect = `
 	SELECT o.id, coalesce(o.parent, 0), o.guid, o.class, array_to_string(o.extra, ' '), split_part(o.rdn_key, '=', 1), o.rdn, o.attributes, o.sid,
 		o.usn_created, o.usn_changed, o.created, o.changed, o.deleted IS NOT NULL,
 		CASE WHEN o.home_mdb = '' THEN 0 ELSE o.mailbox END, o.quota, o.roles, o.kind, o.hidden, o.address, o.name, o.home_mdb, o.terms, o.names,
-		coalesce(a.epoch, 0), coalesce(a.enabled, false), coalesce(extract(epoch FROM a.expires)::bigint, 0)
-	FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id `
+		coalesce(a.epoch, 0), coalesce(a.enabled, false), coalesce(extract(epoch FROM a.expires)::bigint, 0)`
 
 // mirror makes objects of the index from rows.
 type mirror struct {
@@ -372,7 +380,11 @@ func (s *Store) fillAll(ctx context.Context, tx *pgdb.Tx, usn directory.USN) err
 	}
 	x := index.New(sch, s.cold)
 	l := x.Load()
-	v := newFilling()
+	var most int // objects, more or less
+	if err := tx.QueryRow(ctx, `SELECT object FROM directory.forest`).Scan(&most); err != nil {
+		return err
+	}
+	v := newFilling(most)
 	rows, err := tx.Query(ctx, rowSQL+`ORDER BY o.id`)
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func (s *Store) readFrom(ctx context.Context, tx *pgdb.Tx, since, whole director
 			m.links[id] = append(m.links[id], one)
 		})
 	})
-	b.Queue(rowSQL+`WHERE o.id IN (`+changedSQL+`)`, since, step).Query(func(rows pgx.Rows) error {
+	b.Queue(rowChangedSQL, since, step).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			o, e, err := m.row(rows.RawValues())
 			if err != nil {

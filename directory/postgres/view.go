@@ -164,7 +164,17 @@ func (d *dictionary) number(s string) uint16 {
 // filling is a view that is being filled; finish puts it in the place of another.
 type filling struct{ v *view }
 
-func newFilling() *filling { return &filling{&view{lists: map[uint32]*entryLists{}}} }
+// wordsEach is how many words an object has in the address list, more or less.
+const wordsEach = 6
+
+// newFilling begins a view for about so many objects.
+func newFilling(objects int) *filling {
+	objects = min(max(objects, 0), 1<<20)
+	v := &view{lists: map[uint32]*entryLists{}}
+	v.words.fresh = make([]wordRef, 0, wordsEach*objects)
+	v.byName.fresh = make([]wordRef, 0, objects)
+	return &filling{v}
+}
 
 // add takes one entry.
 func (f *filling) add(e *entry) { f.v.put(e) }

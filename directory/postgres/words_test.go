@@ -82,7 +82,7 @@ func TestExpandTolerates(t *testing.T) {
 }
 
 func viewOf(entries ...*entry) *view {
-	f := newFilling()
+	f := newFilling(10)
 	for _, e := range entries {
 		f.add(e)
 	}
