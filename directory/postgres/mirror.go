@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -64,6 +65,16 @@ type mirror struct {
 type linkRow struct {
 	source, target uint32
 	attribute      int32
+}
+
+func (a linkRow) compare(b linkRow) int {
+	if a.source != b.source {
+		return cmp.Compare(a.source, b.source)
+	}
+	if a.attribute != b.attribute {
+		return cmp.Compare(a.attribute, b.attribute)
+	}
+	return cmp.Compare(a.target, b.target)
 }
 
 // row reads one object for the index and for the view; texts are parts of a few
@@ -429,15 +440,7 @@ func (m *mirror) readAll(ctx context.Context, tx *pgdb.Tx) error {
 	if err := tx.Batch(ctx, b); err != nil {
 		return err
 	}
-	slices.SortFunc(m.sources, func(a, b linkRow) int {
-		if a.source != b.source {
-			return int(int64(a.source) - int64(b.source))
-		}
-		if a.attribute != b.attribute {
-			return int(a.attribute - b.attribute)
-		}
-		return int(int64(a.target) - int64(b.target))
-	})
+	slices.SortFunc(m.sources, linkRow.compare)
 	return nil
 }
 

@@ -56,11 +56,15 @@ func (s *Store) readFrom(ctx context.Context, tx *pgdb.Tx, since, whole director
 			})
 		})
 	}
-	b.Queue(came+`ORDER BY source, attribute, target`, arguments...).Query(func(rows pgx.Rows) error {
-		return m.readLinks(rows, func(one linkRow) {
+	b.Queue(came, arguments...).Query(func(rows pgx.Rows) error {
+		err := m.readLinks(rows, func(one linkRow) {
 			id := directory.ObjectID(one.source)
 			m.links[id] = append(m.links[id], one)
 		})
+		for _, list := range m.links { // by PostgreSQL it would read the whole key in order
+			slices.SortFunc(list, linkRow.compare)
+		}
+		return err
 	})
 	b.Queue(rowChangedSQL, since, step).Query(func(rows pgx.Rows) error {
 		for rows.Next() {

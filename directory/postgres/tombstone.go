@@ -53,7 +53,8 @@ func (w *writing) bury(ctx context.Context, o *object) error {
 	b := &pgx.Batch{}
 	w.logHolders(b, o.id)
 	b.Queue(`DELETE FROM directory.name WHERE object = $1`, o.id)
-	b.Queue(`DELETE FROM directory.link WHERE source = $1 OR target = $1`, o.id)
+	b.Queue(`DELETE FROM directory.link WHERE source = $1`, o.id)
+	b.Queue(`DELETE FROM directory.link WHERE target = $1`, o.id)
 	b.Queue(`DELETE FROM directory.cold WHERE object = $1`, o.id)
 	b.Queue(`DELETE FROM directory.account WHERE object = $1`, o.id)
 	b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) VALUES ($1, $2, $3, $4)`, last, o.id, o.parent, w.usn)
