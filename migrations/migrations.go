@@ -10,11 +10,14 @@ package migrations
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"io/fs"
+	"net"
 	"path"
 	"slices"
 	"strconv"
@@ -269,17 +272,32 @@ func unlock(c *sql.Conn, s Schema) {
 // unavailable gives the kind to errors of a server that is away. pgdb knows
 // them better, but works on a pool that the schema may not be ready for.
 func unavailable(err error) error {
-	var (
-		connect *pgconn.ConnectError
-		pg      *pgconn.PgError
-	)
-	if errors.As(err, &connect) {
+	var connect *pgconn.ConnectError
+	switch {
+	case errors.As(err, &connect):
 		return fault.From(fault.Unavailable, err, "the database cannot be reached")
-	}
-	if errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "53")) {
+	case Away(err):
 		return fault.From(fault.Unavailable, err, "the database is not ready")
 	}
 	return err
+}
+
+// Away tells whether an error of this package comes from a server that does not
+// answer, or not yet: it is starting, stopping, full, or its connection broke.
+// Who waits a moment may see it back.
+func Away(err error) bool {
+	var (
+		pg      *pgconn.PgError
+		connect *pgconn.ConnectError
+		network net.Error
+	)
+	switch {
+	case errors.As(err, &pg): // a wrong password is an error of connecting too
+		return strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "53") || strings.HasPrefix(pg.Code, "08")
+	case errors.As(err, &connect), errors.As(err, &network):
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn)
 }
 
 // Roles makes the login roles of the schemas named, each owning its schema and

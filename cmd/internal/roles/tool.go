@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"waypost/directory"
 	"waypost/directory/authn"
@@ -100,20 +101,35 @@ func prepare(ctx context.Context, admin string, passwords map[migrations.Schema]
 	return false, migrations.Roles(ctx, admin, passwords)
 }
 
-// Migrate brings every schema that is configured up to date.
+// Migrate brings every schema that is configured up to date. A database that is
+// not there yet is waited for.
 func Migrate(ctx context.Context, cfg *config.Config) error {
+	deadline := time.Now().Add(cfg.Database.Wait.D())
+	up := func(url string, s migrations.Schema) error {
+		for {
+			err := migrations.Up(ctx, url, s)
+			if !migrations.Away(err) || time.Now().After(deadline) {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}
 	if u := cfg.Database.DirectoryURL; u != "" {
-		if err := migrations.Up(ctx, u, migrations.Directory); err != nil {
+		if err := up(u, migrations.Directory); err != nil {
 			return err
 		}
 	}
 	for _, u := range cfg.Database.Mail() {
-		if err := migrations.Up(ctx, u, migrations.Mail); err != nil {
+		if err := up(u, migrations.Mail); err != nil {
 			return err
 		}
 	}
 	if u := cfg.Database.QueueURL; u != "" {
-		return migrations.Up(ctx, u, migrations.Queue)
+		return up(u, migrations.Queue)
 	}
 	return nil
 }
