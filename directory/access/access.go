@@ -7,7 +7,8 @@
 // and what nobody speaks about is denied. Administrators and the product itself
 // may do everything; secrets are nobody's to read (schema.Attribute.Secret).
 // Objects that are themselves powerful (Object.Protected) inherit nothing that
-// changes them, so that nobody rises by managing those above him.
+// changes them, so that nobody rises by managing those above him. Who signed in
+// with an application password, which a phone keeps, changes nothing of others.
 package access
 
 import (

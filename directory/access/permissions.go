@@ -173,7 +173,7 @@ func (b *builder) concerns(e *Entry, inherited bool) bool {
 
 func (b *builder) add(e *Entry, inherited bool) {
 	r := e.Rights
-	if inherited && !e.Deny && b.marks&markProtected != 0 && e.Who != Self {
+	if !e.Deny && e.Who != Self && (inherited && b.marks&markProtected != 0 || b.view.app) {
 		r &^= changing
 	}
 	news := r &^ b.decided &^ (Read | Write | Create | DeleteChild)

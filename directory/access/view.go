@@ -17,6 +17,7 @@ type View struct {
 	who    map[Who]bool
 	self   directory.ObjectID
 	all    bool // may do everything
+	app    bool // signed in with an application password
 	lists  Lists
 	full   *Permissions
 
@@ -60,6 +61,7 @@ func NewView(s *schema.Schema, as directory.Principal, groups []directory.Object
 	v := &View{
 		schema: s, lists: lists, self: as.ID,
 		all:    as.Is(directory.RoleAdmin) || as.Is(directory.RoleSystem),
+		app:    as.App,
 		who:    map[Who]bool{Everyone: true},
 		full:   fullPermissions(s),
 		shared: map[place]*Permissions{},

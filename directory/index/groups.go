@@ -96,17 +96,23 @@ func (x *Index) Groups(id directory.ObjectID) []directory.ObjectID {
 	if x.object(id) == nil {
 		return nil
 	}
-	return x.ids(x.groups(uint32(id)), uint32(id))
+	return x.ids(x.groups(uint32(id), nil), uint32(id))
 }
 
-func (x *Index) groups(id uint32) *bitmap {
+// groups are those that an object is in, none by what hides who is in it (nil:
+// nothing does).
+func (x *Index) groups(id uint32, hides func(uint32) bool) *bitmap {
 	c, ok := x.linkCode("memberOf")
 	if !ok {
 		return new(bitmap)
 	}
-	all := x.closure(c, id, nil)
+	var closed func(uint32) bool
+	if hides != nil {
+		closed = func(group uint32) bool { return group != id && hides(group) }
+	}
+	all := x.closure(c, id, closed)
 	if primary, ok := x.primaryGroup(id); ok && all.add(primary) {
-		all = union([]*bitmap{all, x.closure(c, primary, nil)})
+		all = union([]*bitmap{all, x.closure(c, primary, closed)})
 	}
 	return all
 }

@@ -282,8 +282,9 @@ type subject struct {
 	id     uint32
 	s      *slot
 	r      record
-	view   View // nil: everything may be read
-	global bool // only the partial attribute set
+	sight  Sight // nil: everything may be seen
+	view   View  // nil: everything may be read
+	global bool  // only the partial attribute set
 	hides  hides
 	buf    []byte
 }

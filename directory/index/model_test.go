@@ -52,6 +52,7 @@ func (m *model) dn(id directory.ObjectID) (tree.DN, bool) {
 
 // subject is tree.Subject on an object of the model.
 type subject struct {
+	see   *sight // nil: sees everything
 	m     *model
 	o     *index.Object
 	view  index.View
@@ -162,7 +163,7 @@ func (s subject) Values(a *schema.Attribute) []string {
 	configuration := "CN=Schema,CN=Configuration,DC=example,DC=test"
 	below := 0
 	for _, other := range s.m.objects {
-		if other.Parent == o.ID {
+		if other.Parent == o.ID && s.m.seen(other, s.see) {
 			below++
 		}
 	}
@@ -283,6 +284,12 @@ func (m *model) inScope(o *index.Object, q *tree.Query, base directory.ObjectID)
 	return false
 }
 
+// seen tells whether a reader may know of an object.
+func (m *model) seen(o *index.Object, sight *sight) bool {
+	class, _ := m.schema.Class(o.Class)
+	return sight == nil || sight.See(&index.Place{ID: o.ID, Class: class}) != nil
+}
+
 // search is the naive search.
 func (m *model) search(q *tree.Query, sight *sight) (found []directory.ObjectID, refused tree.Code) {
 	var base directory.ObjectID
@@ -291,7 +298,8 @@ func (m *model) search(q *tree.Query, sight *sight) (found []directory.ObjectID,
 			base = id
 		}
 	}
-	if base == 0 || m.objects[base].Deleted && !q.Deleted || base == rootID && (!q.Global || q.Scope == tree.Base) {
+	if base == 0 || m.objects[base].Deleted && !q.Deleted || base == rootID && (!q.Global || q.Scope == tree.Base) ||
+		base != rootID && !m.seen(m.objects[base], sight) {
 		return nil, tree.ResultNoSuchObject
 	}
 	for _, id := range m.ids() {
@@ -299,7 +307,7 @@ func (m *model) search(q *tree.Query, sight *sight) (found []directory.ObjectID,
 		if id == rootID || id <= q.After || o.Deleted && !q.Deleted || o.Changed <= q.Since && q.Since > 0 || !m.inScope(o, q, base) {
 			continue
 		}
-		s := subject{m: m, o: o, bound: q.Global}
+		s := subject{m: m, o: o, bound: q.Global, see: sight}
 		if sight != nil {
 			class, _ := m.schema.Class(o.Class)
 			if s.view = sight.See(&index.Place{ID: id, Class: class}); s.view == nil {
@@ -610,7 +618,7 @@ var skipped = map[string]bool{
 
 func (m *model) compareEntry(t *rapid.T, q *tree.Query, see *sight, e *tree.Entry) {
 	o := m.objects[e.ID]
-	s := subject{m: m, o: o, bound: q.Global}
+	s := subject{m: m, o: o, bound: q.Global, see: see}
 	if see != nil {
 		class, _ := m.schema.Class(o.Class)
 		s.view = see.See(&index.Place{ID: e.ID, Class: class})

@@ -342,7 +342,10 @@ func (x *Index) Place(id directory.ObjectID) (Place, bool) {
 // place fills in p, whose Chain's memory is used again.
 func (x *Index) place(p *Place, id uint32, s *slot) {
 	p.ID, p.Class, p.Deleted = objectID(id), x.schema.Classes()[s.class], s.flags&flagDeleted != 0
-	p.Chain = p.Chain[:0]
+	p.Chain, p.Last = p.Chain[:0], 0
+	if p.Deleted {
+		p.Last = objectID(x.lastPlace(id, s))
+	}
 	for up := s.parent; up != 0 && len(p.Chain) < maxDepth; {
 		p.Chain = append(p.Chain, objectID(up))
 		s := x.table.live(up)
@@ -351,4 +354,26 @@ func (x *Index) place(p *Place, id uint32, s *slot) {
 		}
 		up = s.parent
 	}
+}
+
+// lastPlace follows lastKnownParent to something that is not deleted.
+func (x *Index) lastPlace(id uint32, s *slot) uint32 {
+	c, ok := x.linkCode("lastKnownParent")
+	own, known := x.schema.Attribute(schema.AccessControlEntry)
+	for range maxDepth {
+		if s == nil || !ok {
+			return 0
+		}
+		if s.flags&flagDeleted == 0 {
+			return id
+		}
+		r := x.record(s)
+		up := x.links.list(s.links, c)
+		if len(up) != 1 || known && len(r.find(uint16(own.Number))) > 0 {
+			return 0
+		}
+		id = up[0]
+		s = x.table.live(id)
+	}
+	return 0
 }

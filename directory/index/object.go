@@ -105,6 +105,9 @@ type Place struct {
 	// Chain are the containers: nearest first, down from them the root last.
 	Chain   []directory.ObjectID
 	Deleted bool
+	// Last is where a deleted object was last, or what is left of that above; 0
+	// when it is gone, or when it or the object had entries of its own.
+	Last directory.ObjectID
 }
 
 // Everything is the View that reads all attributes.

@@ -42,7 +42,7 @@ type search struct {
 // newSearch makes a search ready, all but its aim. The lock is held.
 func (x *Index) newSearch(q *tree.Query, sight Sight, base uint32) *search {
 	s := &search{x: x, q: q, sight: sight, scope: x.newScope(base, q), want: x.wantOf(q)}
-	s.subject = subject{x: x, global: q.Global, hides: x.hidesOf(sight)}
+	s.subject = subject{x: x, sight: sight, global: q.Global, hides: x.hidesOf(sight)}
 	if q.Filter != nil {
 		s.filter = x.compile(tree.Prepare(x.schema, q.Filter))
 		x.closeChains(s.filter, s.subject.hides)
@@ -349,18 +349,26 @@ func (x *Index) base(q *tree.Query, sight Sight) (uint32, error) {
 	if ok && s.flags&flagDeleted != 0 && !q.Deleted {
 		ok, matched = false, max(0, matched-1)
 	}
-	if ok {
+	sees := func(id uint32, s *slot) bool {
+		var p Place
+		x.place(&p, id, s)
+		return sight == nil || id == x.root || sight.See(&p) != nil
+	}
+	if ok && sees(id, s) {
 		return id, nil
+	}
+	if ok {
+		matched = max(0, len(q.Base)-1)
+	}
+	if form, _ := q.Base.Special(); form != "" {
+		matched = 0
 	}
 	r := tree.Refuse(tree.ResultNoSuchObject, "no such object")
 	// What may not be seen is not told to be there.
 	for ; sight != nil && matched > 0; matched-- {
 		up, _, ok := x.resolve(q.Base[len(q.Base)-matched:])
-		if s := x.table.live(up); ok && s != nil {
-			var p Place
-			if x.place(&p, up, s); sight.See(&p) != nil {
-				break
-			}
+		if s := x.table.live(up); ok && s != nil && up != x.root && sees(up, s) {
+			break
 		}
 	}
 	r.Matched = slices.Clone(q.Base[len(q.Base)-matched:])

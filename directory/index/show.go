@@ -1,6 +1,7 @@
 package index
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -256,12 +257,12 @@ func (x *Index) made(b *batch, w *want, e *subject, a *attribute, name string) [
 	case madeCanonical:
 		return b.one(x.canonical(e.id))
 	case madeHasSubordinates:
-		if len(x.links.list(e.s.links, children)) > 0 {
+		if e.below(1) > 0 {
 			return b.one("TRUE")
 		}
 		return b.one("FALSE")
 	case madeNumSubordinates:
-		return b.one(strconv.Itoa(len(x.links.list(e.s.links, children))))
+		return b.one(strconv.Itoa(e.below(math.MaxInt)))
 	case madeParentGUID:
 		if up := x.table.live(e.s.parent); up != nil && e.s.parent != x.root {
 			above := x.record(up)
@@ -273,6 +274,23 @@ func (x *Index) made(b *batch, w *want, e *subject, a *attribute, name string) [
 	return nil
 }
 
+// below counts what the reader sees directly below, up to a number.
+func (e *subject) below(most int) (n int) {
+	all := e.x.links.list(e.s.links, children)
+	if e.sight == nil {
+		return min(len(all), most)
+	}
+	var p Place
+	for _, id := range all {
+		if s := e.x.table.live(id); s != nil && n < most {
+			if e.x.place(&p, id, s); e.sight.See(&p) != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // madeSeldom is made for what is asked of one object alone.
 func (x *Index) madeSeldom(b *batch, w *want, e *subject, a *attribute, class *schema.Class) []string {
 	var values []string
@@ -281,7 +299,7 @@ func (x *Index) madeSeldom(b *batch, w *want, e *subject, a *attribute, class *s
 		if !w.base { // MS-ADTS 3.1.1.4.5.19: of a base search alone
 			return nil
 		}
-		for _, id := range x.ids(x.groups(e.id), e.id) {
+		for _, id := range x.ids(x.groups(e.id, e.hides.closed), e.id) {
 			s := x.table.live(uint32(id))
 			r := x.record(s)
 			if sid := x.sid(s, &r); sid != "" && !e.hides.member(uint32(id)) {

@@ -32,7 +32,7 @@ func (s *Store) mayKeep(ctx context.Context, as directory.Principal, id director
 		return nil
 	}
 	perms := r.on(subject{
-		id: id, class: e.class, chain: s.chain(e), listed: len(e.acl) > 0, protected: e.protected, hidden: e.hideMembers,
+		id: id, class: e.class, chain: s.chain(e), listed: len(e.acl) > 0, protected: e.protected || r.guards(id), hidden: e.hideMembers,
 	})
 	if perms.May(access.Reset) {
 		return nil

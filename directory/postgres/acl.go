@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -120,11 +121,23 @@ func (r *rights) at(s *spot) *access.Permissions {
 	return r.on(subject{id: s.id, class: s.class, chain: s.chain, listed: len(r.lists.Entries(s.id)) > 0})
 }
 
+// seesSpot tells whether as may know of what a name led to.
+func (r *rights) seesSpot(s *spot) bool { return r.all() || r.at(s).Visible() }
+
+// sees tells whether there is anything that as may do with an object of a chain.
+func (r *rights) sees(id directory.ObjectID, chain []directory.ObjectID) bool {
+	if r.all() {
+		return true
+	}
+	e := r.lists.store.view.get(id)
+	return e != nil && r.on(subject{id: id, class: e.class, chain: chain, listed: len(e.acl) > 0}).Visible()
+}
+
 // of gives the rights on an object that was read.
 func (r *rights) of(ctx context.Context, w *writing, o *object, chain []directory.ObjectID) (*access.Permissions, error) {
 	s := subject{
 		id: o.id, class: o.class, chain: chain,
-		listed: len(o.attrs[access.AttributeName]) > 0, protected: o.protected(),
+		listed: len(o.attrs[access.AttributeName]) > 0, protected: r.protects(o),
 		hidden: o.attrs.get("hideDLMembership") == "TRUE",
 	}
 	if familyOf(r.sch, o.class) == group && !r.all() && r.as.ID != 0 {
@@ -139,10 +152,33 @@ func (r *rights) of(ctx context.Context, w *writing, o *object, chain []director
 	return r.on(s), nil
 }
 
+// above are attributes by which an object becomes more than others: of the
+// directory, and of what believes a SID that an account had before (MS-ADTS
+// 3.1.1.5.3.2 lets nobody write sIDHistory). Administrators alone write them.
+var above = map[string]bool{"waypostRoles": true, "adminCount": true, "sIDHistory": true}
+
 // protected tells whether o is an administrator or makes its members some:
 // whoever manages what is below a container does not manage these.
 func (o *object) protected() bool {
 	return len(o.attrs["waypostRoles"]) > 0 || o.attrs.get("adminCount") == "1"
+}
+
+// protects tells whether o is above as: protected itself, or in a protected group
+// that as is not in. Who is in one with o does not rise by managing it.
+func (r *rights) protects(o *object) bool { return o.protected() || r.guards(o.id) }
+
+// guards is protects as far as groups go.
+func (r *rights) guards(id directory.ObjectID) bool {
+	return !r.all() && r.lists.store.guarded(id, func(g directory.ObjectID) bool { return r.groups[g] })
+}
+
+// guarded tells whether an object is in a protected group, those besides that
+// except names.
+func (s *Store) guarded(id directory.ObjectID, except func(directory.ObjectID) bool) bool {
+	return slices.ContainsFunc(s.index.Load().Groups(id), func(g directory.ObjectID) bool {
+		e := s.view.get(g)
+		return e != nil && e.protected && !except(g)
+	})
 }
 
 var errForbidden = tree.Refuse(tree.ResultInsufficientAccess, "not allowed")

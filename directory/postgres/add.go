@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -308,18 +309,15 @@ func (a *addition) put(d *draft, s *spot) error {
 	} else {
 		switch {
 		case s.id != 0 && s.left == 0:
-			if a.r.at(s).Visible() {
-				return tree.Refuse(tree.ResultEntryAlreadyExists, "%s is there", d.dn)
-			}
-			return errForbidden
+			return a.w.occupied(a.r, s, d.dn)
 		case s.id == 0 || s.left > 1 || s.deleted:
-			return s.missing(d.dn)
+			return a.w.absent(a.r, s, d.dn)
 		}
 		d.o.parent, parentClass = s.id, s.class
 		a.chains[d] = append([]directory.ObjectID{s.id}, s.chain...)
 		a.sids[d] = s.domSID
 		if perms = a.r.at(s); !perms.Visible() {
-			return (&spot{}).missing(d.dn)
+			return a.w.absent(a.r, s, d.dn)
 		}
 		if s.isGraves() {
 			return tree.Refuse(tree.ResultUnwillingToPerform, "nothing is added to what was removed")
@@ -331,6 +329,9 @@ func (a *addition) put(d *draft, s *spot) error {
 	class := d.shape.Class
 	if !perms.Create(class) {
 		return errForbidden
+	}
+	if d.o.rdnKey() == gravesKey {
+		return errGraves
 	}
 	if err := a.grants(d, perms); err != nil {
 		return err
@@ -352,8 +353,13 @@ func (a *addition) put(d *draft, s *spot) error {
 
 // grants refuses what makes more of an object than who makes it may give away.
 func (a *addition) grants(d *draft, parent *access.Permissions) error {
-	if len(d.o.attrs[access.AttributeName]) > 0 && !parent.May(access.Control) || d.o.protected() && !a.r.all() {
+	if len(d.o.attrs[access.AttributeName]) > 0 && !parent.May(access.Control) {
 		return errForbidden
+	}
+	for name := range d.o.attrs {
+		if above[name] && !a.r.all() {
+			return errForbidden
+		}
 	}
 	return nil
 }
@@ -365,6 +371,12 @@ func mayBeUnder(c, parent *schema.Class) bool {
 		return c.MayBeUnder(up) && (up.Name != "top" || up == parent)
 	})
 }
+
+// gravesKey is the name of the containers of tombstones, of which furnish makes
+// one for each domain. Another would take what is removed near it.
+const gravesKey = "cn=deleted objects"
+
+var errGraves = tree.Refuse(tree.ResultUnwillingToPerform, "this name is for what was removed")
 
 // isGraves tells whether s is a container of tombstones.
 func (s *spot) isGraves() bool { return s.class == "container" && s.rdn == "Deleted Objects" }
@@ -379,7 +391,7 @@ func (a *addition) link(ctx context.Context) error {
 			a.lead(ctx, t.d, t.a, &spot{id: other.o.id, class: other.o.class, rdn: other.o.rdn})
 			continue
 		}
-		if !a.spots[t.at].there() {
+		if s := &a.spots[t.at]; !s.there() || !a.r.seesSpot(s) {
 			t.d.err = tree.Refuse(tree.ResultConstraintViolation, "%s: no such object: %s", t.a.Name, t.to)
 			continue
 		}
@@ -389,6 +401,16 @@ func (a *addition) link(ctx context.Context) error {
 	for _, d := range a.drafts {
 		if d.err != nil {
 			continue
+		}
+		if !a.r.all() {
+			err := a.reach(ctx, d)
+			var refused *tree.Refusal
+			if err != nil && !errors.As(err, &refused) && !notFound(err) {
+				return err
+			}
+			if d.err = err; err != nil {
+				continue
+			}
 		}
 		if d.o.home != 0 {
 			d.o.mailbox = a.w.newMailbox()

@@ -41,7 +41,7 @@ func (w *writing) entry(ctx context.Context, r *rights, perms *access.Permission
 			e.values[a.Name] = decodeAll(a, values)
 		}
 	}
-	if err := w.entryLinks(ctx, e); err != nil {
+	if err := w.entryLinks(ctx, r, e); err != nil {
 		return nil, err
 	}
 	shape, err := w.schema.Shape(append([]string{o.class}, o.extra...))
@@ -63,7 +63,7 @@ func (w *writing) entry(ctx context.Context, r *rights, perms *access.Permission
 }
 
 // entryLinks reads links in both directions and large values.
-func (w *writing) entryLinks(ctx context.Context, e *snapshot) error {
+func (w *writing) entryLinks(ctx context.Context, r *rights, e *snapshot) error {
 	type end struct {
 		attribute int32
 		id        directory.ObjectID
@@ -106,7 +106,11 @@ func (w *writing) entryLinks(ctx context.Context, e *snapshot) error {
 	for _, x := range ends {
 		a, ok := linkAttribute(w.schema, x.attribute, refs)
 		if ok && x.back {
-			a, ok = w.schema.Link(a.LinkID + 1)
+			if a, ok = w.schema.Link(a.LinkID + 1); ok && !r.all() {
+				if hidden := (&sight{r}).Hides(a); hidden != nil && hidden(x.id) {
+					continue
+				}
+			}
 		}
 		if dn, there := names[x.id]; ok && there {
 			e.values[a.Name] = append(e.values[a.Name], dn.String())

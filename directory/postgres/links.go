@@ -43,6 +43,11 @@ func (m *modification) link(ctx context.Context, p *part, spots []spot) error {
 	if err != nil {
 		return err
 	}
+	for i := range spots { // what is linked already may stay
+		if p.op != tree.ModDelete && !there[spots[i].id] && !m.r.seesSpot(&spots[i]) {
+			return tree.Refuse(tree.ResultConstraintViolation, "%s: no such object: %s", p.a.Name, p.names[i])
+		}
+	}
 	switch p.op {
 	case tree.ModReplace:
 		l.clear = true

@@ -200,7 +200,7 @@ func (w *writing) begin(ctx context.Context, r *rights, dn tree.DN, o tree.Optio
 		return nil, err
 	}
 	if !m.perms.Visible() {
-		return nil, (&spot{}).missing(dn)
+		return nil, w.absent(r, s, dn)
 	}
 	if m.shape, err = w.schema.Shape(append([]string{obj.class}, obj.extra...)); err != nil {
 		return nil, err
@@ -220,13 +220,38 @@ func (w *writing) begin(ctx context.Context, r *rights, dn tree.DN, o tree.Optio
 	return m, nil
 }
 
-// absent is the refusal of a name that leads nowhere; what is above and may not
-// be seen is not told.
+// absent is the refusal of a name that leads nowhere, or to what the caller may
+// not see: the two look the same. The nearest entry above that he sees comes with
+// it (RFC 4511 §4.1.9).
 func (w *writing) absent(r *rights, s *spot, dn tree.DN) error {
-	if s.id != 0 && s.left > 0 && r.at(s).Visible() && s.id != rootID {
-		return s.missing(dn)
+	refusal := tree.Refuse(tree.ResultNoSuchObject, "no such object")
+	if form, _ := dn.Special(); form != "" || s.id == 0 {
+		return refusal
 	}
-	return (&spot{}).missing(dn)
+	up := append([]directory.ObjectID{s.id}, s.chain...)
+	for i, id := range up {
+		left := s.left + i
+		if left >= len(dn) || id == rootID {
+			break
+		}
+		if left > 0 && r.sees(id, up[i+1:]) {
+			refusal.Matched = dn[left:]
+			break
+		}
+	}
+	return refusal
+}
+
+// occupied is the refusal of a new name that somebody has. That somebody has it
+// who may not be seen looks as if nothing could be added there.
+func (w *writing) occupied(r *rights, s *spot, dn tree.DN) error {
+	switch {
+	case r.at(s).Visible():
+		return tree.Refuse(tree.ResultEntryAlreadyExists, "%s is there", dn)
+	case len(s.chain) > 0 && r.sees(s.chain[0], s.chain[1:]):
+		return errForbidden
+	}
+	return w.absent(r, s, dn)
 }
 
 // run makes the changes and saves.
@@ -256,6 +281,9 @@ func (m *modification) run(ctx context.Context, parts []part) error {
 			return err
 		}
 	}
+	if err := m.reach(ctx, touched); err != nil {
+		return err
+	}
 	if err := m.follow(ctx, touched); err != nil {
 		return err
 	}
@@ -267,7 +295,7 @@ func (m *modification) allowed(p *part) error {
 	switch {
 	case p.a.Password() && m.pw != nil && m.pw.old != nil:
 		// Who knows the password may change it.
-	case p.a.Name == "waypostRoles" || p.a.Name == "adminCount":
+	case above[p.a.Name]:
 		if !m.r.all() {
 			return errForbidden
 		}

@@ -58,6 +58,9 @@ func (m *modification) move(ctx context.Context, name tree.AVA, deleteOld bool, 
 	if err := m.rename(name, deleteOld); err != nil {
 		return err
 	}
+	if o.rdnKey() == gravesKey && o.rdn != o.stored.rdn {
+		return errGraves
+	}
 	if superior != nil {
 		if err := m.under(ctx, *superior); err != nil {
 			return err
@@ -179,7 +182,7 @@ func (m *modification) mayGo(ctx context.Context, class *schema.Class) error {
 	if m.perms.May(access.Delete) {
 		return nil
 	}
-	if m.o.protected() {
+	if m.r.protects(m.o) {
 		return errForbidden
 	}
 	up, err := m.w.spotOf(ctx, m.o.parent)

@@ -244,16 +244,6 @@ func (w *writing) special(ctx context.Context, form, value string, dn tree.DN) (
 // there tells whether the whole name led to something that is not removed.
 func (s *spot) there() bool { return s.id != 0 && s.left == 0 && !s.deleted }
 
-// missing is the refusal of a name that nobody has: the nearest entry above
-// that is there comes with it (RFC 4511 §4.1.9).
-func (s *spot) missing(dn tree.DN) error {
-	r := tree.Refuse(tree.ResultNoSuchObject, "no such object")
-	if s.id != 0 && s.left <= len(dn) {
-		r.Matched = dn[s.left:]
-	}
-	return r
-}
-
 // names gives the names of objects as the transaction sees them.
 func (w *writing) names(ctx context.Context, ids []directory.ObjectID) (map[directory.ObjectID]tree.DN, error) {
 	found := make(map[directory.ObjectID]tree.DN, len(ids))

@@ -123,7 +123,8 @@ func (s *Store) isAmong(ctx context.Context, who *entry, some, groups []director
 	return false, nil
 }
 
-// onGroup gives the rights of somebody on a group as the view has it.
+// onGroup gives the rights of somebody on a group as the view has it. It is asked
+// under the index's lock, so protected groups that this one is in do not count.
 func (r *rights) onGroup(e *entry) *access.Permissions {
 	return r.on(subject{
 		id: e.id, class: e.class, chain: []directory.ObjectID{e.parent}, listed: len(e.acl) > 0, protected: e.protected, hidden: e.hideMembers,
@@ -148,7 +149,7 @@ func (s *Store) mayManageMembers(ctx context.Context, as directory.Principal, id
 		return err
 	}
 	member, ok := r.sch.Attribute("member")
-	if !ok || !r.onGroup(e).Write(member) {
+	if !ok || r.guards(id) || !r.onGroup(e).Write(member) {
 		return fault.New(fault.Denied, "not allowed")
 	}
 	return nil

@@ -75,7 +75,12 @@ func (s seen) Reads(a *schema.Attribute) bool { return s.Read(a) }
 // See implements index.Sight.
 func (s *sight) See(p *index.Place) index.View {
 	o := access.Object{ID: p.ID, Class: p.Class}
-	if len(p.Chain) > 0 {
+	switch {
+	case p.Deleted: // as it was
+		if o.Parent = p.Last; p.Last == 0 {
+			return nil
+		}
+	case len(p.Chain) > 0:
 		o.Parent = p.Chain[0]
 	}
 	if e := s.r.lists.store.view.get(p.ID); e != nil {
@@ -105,6 +110,7 @@ type sightKey struct {
 	id    directory.ObjectID
 	epoch directory.Epoch
 	roles directory.Role
+	app   bool
 }
 
 // maxSights bounds the readers that are remembered.
@@ -113,7 +119,7 @@ const maxSights = 10000
 // sightOf gives what as sees: nil for everything.
 func (s *Store) sightOf(ctx context.Context, as directory.Principal) (index.Sight, *rights, error) {
 	usn := s.index.Load().USN()
-	key := sightKey{as.ID, as.Epoch, as.Roles}
+	key := sightKey{as.ID, as.Epoch, as.Roles, as.App}
 	c := &s.sights
 	c.mu.Lock()
 	if c.usn != usn || len(c.by) > maxSights {
@@ -170,10 +176,7 @@ func (s *Store) Compare(ctx context.Context, as directory.Principal, dn tree.DN,
 	}
 	x := s.index.Load()
 	q := &tree.Query{Base: dn, Scope: tree.Base, Filter: &tree.Filter{Op: tree.Equal, Attribute: a.Name, Value: value}, Attributes: []string{a.Name}}
-	id, _, ok := x.Resolve(dn)
-	if !ok {
-		return false, (&spot{}).missing(dn)
-	}
+	id, _, _ := x.Resolve(dn) // Matches refuses what is not there, as what may not be seen
 	if same, err = x.Matches(id, q, view); err != nil || same {
 		return same, err
 	}

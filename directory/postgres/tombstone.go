@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"waypost/directory"
+	"waypost/directory/access"
 	"waypost/directory/schema"
 	"waypost/directory/tree"
 )
@@ -46,6 +47,13 @@ func (w *writing) bury(ctx context.Context, o *object) error {
 		}
 	}
 	kept[o.naming] = []string{name}
+	// What it was says who may see and bring back it and what went with it.
+	if acl := o.attrs[access.AttributeName]; len(acl) > 0 {
+		kept[access.AttributeName] = acl
+	}
+	if o.protected() || w.store.guarded(o.id, func(directory.ObjectID) bool { return false }) {
+		kept["adminCount"] = []string{"1"}
+	}
 	raw, err := json.Marshal(kept)
 	if err != nil {
 		return err
@@ -54,7 +62,7 @@ func (w *writing) bury(ctx context.Context, o *object) error {
 	w.logHolders(b, o.id)
 	b.Queue(`DELETE FROM directory.name WHERE object = $1`, o.id)
 	b.Queue(`DELETE FROM directory.link WHERE source = $1`, o.id)
-	b.Queue(`DELETE FROM directory.link WHERE target = $1`, o.id)
+	b.Queue(`DELETE FROM directory.link WHERE target = $1 AND attribute <> $2`, o.id, last)
 	b.Queue(`DELETE FROM directory.cold WHERE object = $1`, o.id)
 	b.Queue(`DELETE FROM directory.account WHERE object = $1`, o.id)
 	b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) VALUES ($1, $2, $3, $4)`, last, o.id, o.parent, w.usn)

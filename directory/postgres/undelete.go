@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"waypost/directory"
+	"waypost/directory/access"
+	"waypost/directory/schema"
 	"waypost/directory/tree"
 	"waypost/internal/fault"
 )
@@ -41,6 +43,9 @@ func (s *Store) undelete(ctx context.Context, r *rights, dn tree.DN, name string
 	to, err := tree.ParseDN(name)
 	if err != nil {
 		return done, err
+	}
+	if slices.ContainsFunc(others, func(p part) bool { return p.a.Password() }) {
+		return done, tree.Refuse(tree.ResultUnwillingToPerform, "bring it back first, then set its password")
 	}
 	if form, _ := to.Special(); form != "" || len(to) == 0 || len(to[0]) != 1 {
 		return done, tree.Refuse(tree.ResultInvalidDNSyntax, "distinguishedName is where the object goes")
@@ -75,9 +80,9 @@ func (w *writing) exhume(ctx context.Context, r *rights, dn, to tree.DN) (*modif
 	case grave.id == 0 || grave.left > 0 || !grave.deleted || !r.at(grave).Visible():
 		return nil, errNoTombstone
 	case place.id != 0 && place.left == 0:
-		return nil, tree.Refuse(tree.ResultEntryAlreadyExists, "%s is there", to)
-	case place.id == 0 || place.left > 1 || place.deleted:
-		return nil, place.missing(to)
+		return nil, w.occupied(r, place, to)
+	case place.id == 0 || place.left > 1 || place.deleted || !r.at(place).Visible():
+		return nil, w.absent(r, place, to)
 	case place.isGraves():
 		return nil, tree.Refuse(tree.ResultUnwillingToPerform, "nothing is added to what was removed")
 	}
@@ -91,8 +96,14 @@ func (w *writing) exhume(ctx context.Context, r *rights, dn, to tree.DN) (*modif
 		return nil, tree.Refuse(tree.ResultNamingViolation, "a %s cannot be below a %s", o.class, place.class)
 	}
 	perms := r.at(place)
-	if !perms.Create(class) || o.protected() && !r.all() {
+	if !perms.Create(class) {
 		return nil, errForbidden
+	}
+	if err := w.mayExhume(ctx, r, o, class); err != nil {
+		return nil, err
+	}
+	if !perms.May(access.Control) {
+		o.attrs.set(access.AttributeName)
 	}
 	o.keep()
 	o.parent, o.exact = place.id, true
@@ -104,6 +115,9 @@ func (w *writing) exhume(ctx context.Context, r *rights, dn, to tree.DN) (*modif
 		return nil, err
 	}
 	o.naming = naming.Name
+	if o.rdnKey() == gravesKey {
+		return nil, errGraves
+	}
 	o.attrs.set(naming.Name, o.rdn)
 	o.attrs.set("isDeleted")
 	o.attrs.set("msDS-LastKnownRDN")
@@ -122,6 +136,37 @@ func (w *writing) exhume(ctx context.Context, r *rights, dn, to tree.DN) (*modif
 		return nil, err
 	}
 	return m, w.revive(ctx, m)
+}
+
+// mayExhume lets administrators bring everything back, others what was removed
+// from where they may make such objects: with its ids it has again whatever
+// names them, entries of others, mailbox and SID.
+func (w *writing) mayExhume(ctx context.Context, r *rights, o *object, class *schema.Class) error {
+	if r.all() {
+		return nil
+	}
+	if o.protected() {
+		return errForbidden
+	}
+	last, err := w.reference(ctx, "lastKnownParent")
+	if err != nil {
+		return err
+	}
+	from, err := w.targets(ctx, o.id, last)
+	if err != nil {
+		return err
+	}
+	if len(from) != 1 {
+		return errForbidden
+	}
+	up, err := w.spotOf(ctx, from[0])
+	if err != nil {
+		return err
+	}
+	if up.deleted || !r.at(&up).Create(class) {
+		return errForbidden
+	}
+	return nil
 }
 
 // revive makes what belongs to a living object.
