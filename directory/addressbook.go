@@ -9,10 +9,11 @@ import (
 // AddressBook is the part of the directory that says who may write to a list,
 // and what people look up besides names.
 type AddressBook interface {
-	// MaySendTo tells whether a message of the sender may go to the group; nil
-	// when it may, else a fault of Denied whose text is for the sender. Every
-	// door that expands groups asks it, so that all of them agree.
-	MaySendTo(ctx context.Context, from Sender, group ObjectID) error
+	// MaySendTo tells whether a message of the sender may go to the group: a fault
+	// of Denied, whose text is for the sender, when it may not. With approvers it
+	// may when one of them says so. Every door that expands groups asks it, so that
+	// all of them agree; only the queue keeps what waits for approval.
+	MaySendTo(ctx context.Context, from Sender, group ObjectID) (approvers []Target, err error)
 	// Photo gives the picture of somebody in the address list, a JPEG of at most
 	// 100 KiB; NotFound when there is none.
 	Photo(ctx context.Context, as Principal, id ObjectID) ([]byte, error)
@@ -42,7 +43,8 @@ var (
 	ErrNotAllowed  = fault.New(fault.Denied, "You are not allowed to send to this list")
 	ErrRefused     = fault.New(fault.Denied, "This list takes no messages from you")
 	ErrSignInFirst = fault.New(fault.Denied, "Only people of this organisation, signed in, may send to this list")
-	ErrModerated   = fault.New(fault.Denied, "This list is moderated: only its moderators and owners may send to it")
+	// ErrModerated: nobody is there who could approve.
+	ErrModerated = fault.New(fault.Denied, "This list is moderated, and has no moderator")
 )
 
 // GroupRules are what holds for a group: whom it consists of when a filter
@@ -57,6 +59,6 @@ type GroupRules struct {
 	SignedInOnly  bool     `json:",omitempty"` // nothing from outside
 	Allowed       []Member `json:",omitempty"` // if any: only they, and members of those that are groups, may send
 	Refused       []Member `json:",omitempty"` // whatever else is said
-	Moderated     bool     `json:",omitempty"` // only moderators and owners may send
+	Moderated     bool     `json:",omitempty"` // what others than moderators and owners send waits for their approval
 	Moderators    []Member `json:",omitempty"`
 }

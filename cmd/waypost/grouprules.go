@@ -20,7 +20,7 @@ type groupRules struct {
 	Owner         []string `help:"Who may change the members; may be repeated." placeholder:"ADDRESS"`
 	Restrict      []string `help:"Only these people, and the members of these groups, may send to it; may be repeated." placeholder:"ADDRESS"`
 	Refuse        []string `help:"These people, and the members of these groups, may not send to it; may be repeated." placeholder:"ADDRESS"`
-	Moderator     []string `help:"Only moderators and owners may send to it; may be repeated." placeholder:"ADDRESS"`
+	Moderator     []string `help:"What others send waits until one of these people, or of the members of these groups, approves it by mail; may be repeated." placeholder:"ADDRESS"`
 	Internal      *bool    `negatable:"" help:"Take no messages from outside, or take them."`
 	HiddenMembers *bool    `negatable:"" help:"Show the members to nobody but those who may change them, or show them."`
 	Hidden        *bool    `negatable:"" help:"Not shown in address lists, or shown."`
@@ -254,6 +254,14 @@ func (a *app) groupSet(ctx context.Context, c *cli) error {
 	return a.out.done(g, "Changed %s.", g.Address)
 }
 
+// moderators are who is asked about messages of others.
+func moderators(g *directory.GroupRules) []directory.Member {
+	if len(g.Moderators) > 0 {
+		return g.Moderators
+	}
+	return g.Owners
+}
+
 // showRules prints what holds for a group.
 func showRules(w io.Writer, g *directory.GroupRules) {
 	names := func(list []directory.Member) string {
@@ -278,7 +286,7 @@ func showRules(w io.Writer, g *directory.GroupRules) {
 		{"Owners", names(g.Owners)},
 		{"Only from", names(g.Allowed)},
 		{"Not from", names(g.Refused)},
-		{"Moderated by", yes(g.Moderated, names(append(g.Moderators, g.Owners...)))},
+		{"Moderated by", yes(g.Moderated, names(moderators(g)))},
 		{"Outside", yes(g.SignedInOnly, "takes no messages from outside")},
 		{"Members", yes(g.HiddenMembers, "hidden from others")},
 		{"Address lists", yes(g.Hidden, "not shown in them")},

@@ -44,6 +44,7 @@ type cli struct {
 	Audit       auditCmd       `cmd:"" help:"The log of every change of the directory."`
 	Mailbox     mailboxCmd     `cmd:"" help:"Import, export and look at mailboxes."`
 	Queue       queueCmd       `cmd:"" help:"The queue of outgoing mail."`
+	Moderation  moderationCmd  `cmd:"" help:"Messages to moderated groups, and decisions about them."`
 	Device      deviceCmd      `cmd:"" help:"Phones: list, wipe, block."`
 	Doctor      doctorCmd      `cmd:"" help:"Look for what is wrong and say how to mend it."`
 	Migrate     migrateCmd     `cmd:"" help:"Bring the schemas up to date."`
@@ -137,6 +138,10 @@ var commands = map[string]struct {
 	"queue hold <id>":                 {needQueue, (*app).queueHold, "waypost queue hold 17"},
 	"queue release <id>":              {needQueue, (*app).queueRelease, "waypost queue release all"},
 	"queue delete <id>":               {needQueue, (*app).queueDelete, "waypost queue delete 17"},
+	"moderation list":                 {needQueue, (*app).moderationList, "waypost moderation list --all --group board@example.org"},
+	"moderation show <id>":            {needQueue, (*app).moderationShow, "waypost moderation show 5"},
+	"moderation approve <id>":         {needQueue, (*app).moderationApprove, "waypost moderation approve 5"},
+	"moderation reject <id>":          {needQueue, (*app).moderationReject, "waypost moderation reject 5 --comment 'Please write to sales@example.org'"},
 	"device list <address>":           {needMail, (*app).deviceList, "waypost device list ann@example.org"},
 	"device show <address> <id>":      {needMail, (*app).deviceShow, "waypost device show ann@example.org ABC123"},
 	"device wipe <address> <id>":      {needMail, (*app).deviceWipe, "waypost device wipe ann@example.org ABC123"},

@@ -13,7 +13,7 @@ import (
 
 type queueCmd struct {
 	List struct {
-		State  string `help:"Only recipients in this state." enum:",queued,held,dead" default:""`
+		State  string `help:"Only recipients in this state." enum:",queued,held,dead,moderated" default:""`
 		Domain string `help:"Only mail to this domain."`
 		From   string `help:"Only mail from this sender."`
 		Limit  int    `help:"At most this many." default:"100"`

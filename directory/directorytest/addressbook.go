@@ -14,28 +14,37 @@ import (
 // reached gives whom mail to a group reaches, by address.
 func reached(t testing.TB, d directory.Directory, group directory.ObjectID) string {
 	t.Helper()
-	var all []string
+	var all []directory.Target
 	for p := (directory.Page{Limit: 2}); ; {
 		some, err := d.Expand(t.Context(), group, p)
 		if err != nil {
 			t.Fatalf("Expand(%d): %v", group, err)
 		}
 		for _, x := range some {
-			name, _, _ := strings.Cut(x.Address, "@")
-			if x.Forward != "" {
-				name += ">" + x.Forward
-			}
 			if (x.Mailbox == 0) != (x.Forward != "") {
 				t.Errorf("%s has mailbox %d and forwards to %q", x.Address, x.Mailbox, x.Forward)
 			}
-			all = append(all, name)
 		}
+		all = append(all, some...)
 		if len(some) < p.Limit {
-			slices.Sort(all)
-			return strings.Join(all, " ")
+			return shown(all)
 		}
 		p.After = some[len(some)-1].ID
 	}
+}
+
+// shown gives targets by name, sorted, with the addresses that they forward to.
+func shown(list []directory.Target) string {
+	var all []string
+	for _, x := range list {
+		name, _, _ := strings.Cut(x.Address, "@")
+		if x.Forward != "" {
+			name += ">" + x.Forward
+		}
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
 }
 
 func testDynamicGroups(t *testing.T, w TreeWorld) {
@@ -109,13 +118,16 @@ func testSendTo(t *testing.T, w TreeWorld) {
 	notAll := list("NotAll", "unauthOrig: "+at("Joe"), "dLMemRejectPerms: "+at("Some"))
 	both := list("Both", "authOrig: "+at("Boss"), "authOrig: "+at("Bob"), "dLMemRejectPerms: "+at("Some"))
 	moderated := list("Moderated", "msExchEnableModeration: TRUE", "msExchModeratedByLink: "+at("Chair"), "managedBy: "+at("Boss"))
+	owned := list("Owned", "msExchEnableModeration: TRUE", "managedBy: "+at("Some"))
+	byFew := list("ByFew", "msExchEnableModeration: TRUE", "msExchModeratedByLink: "+at("Joe"), "msExchModeratedByLink: "+at("Owned"))
+	byNobody := list("ByNobody", "msExchEnableModeration: TRUE")
 
 	for _, tt := range []struct {
 		what  string
 		from  string
 		known bool
 		group directory.ObjectID
-		want  error
+		want  any // an error, or who must approve
 	}{
 		{"anybody to an open list", "x@out.test", false, open, nil},
 		{"the null sender to an open list", "", false, open, nil},
@@ -139,15 +151,43 @@ func testSendTo(t *testing.T, w TreeWorld) {
 		{"allowed and not refused", "bob@example.test", true, both, nil},
 		{"a moderator", "chair@example.test", true, moderated, nil},
 		{"an owner", "boss@example.test", true, moderated, nil},
-		{"neither", "ann@example.test", true, moderated, directory.ErrModerated},
-		{"under a moderator's address", "chair@example.test", false, moderated, directory.ErrModerated},
+		{"neither", "ann@example.test", true, moderated, "chair"},
+		{"under a moderator's address", "chair@example.test", false, moderated, "chair"},
+		{"the null sender to a moderated list", "", false, moderated, "chair"},
+		{"with owners and no moderators", "bob@example.test", true, owned, "ann boss"},
+		{"in the group that owns it", "ann@example.test", true, owned, nil},
+		{"a moderator elsewhere", "ann@example.test", true, byFew, "joe>joe@elsewhere.test"},
+		{"under the address of a moderator elsewhere", "joe@elsewhere.test", false, byFew, "joe>joe@elsewhere.test"},
+		{"with nobody to approve", "ann@example.test", true, byNobody, directory.ErrModerated},
 	} {
-		err := h.f.MaySendTo(t.Context(), directory.Sender{Address: tt.from, Known: tt.known}, tt.group)
-		if fmt.Sprint(err) != fmt.Sprint(tt.want) {
-			t.Errorf("%s: got %v, want %v", tt.what, err, tt.want)
+		approvers, err := h.f.MaySendTo(t.Context(), directory.Sender{Address: tt.from, Known: tt.known}, tt.group)
+		var got any
+		if err != nil {
+			got = err
+		} else if len(approvers) > 0 {
+			got = shown(approvers)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.what, got, tt.want)
 		}
 	}
-	wantKind(t, "to no group", h.f.MaySendTo(t.Context(), directory.Sender{}, 1), fault.NotFound)
+	_, err := h.f.MaySendTo(t.Context(), directory.Sender{}, 1)
+	wantKind(t, "to no group", err, fault.NotFound)
+
+	// Inside another group, one that has rules of its own is a recipient.
+	for _, name := range []string{"Open", "Inside", "Few", "NotAll", "Moderated"} {
+		h.modify(at(name), "add member: "+at("Chair"))
+	}
+	h.add("CN=Unaddressed,"+base, "objectClass: group", "sAMAccountName: unaddressed", "authOrig: "+at("Bob"), "member: "+at("Bob"))
+	outer := list("Outer", "member: "+at("Inside"), "member: "+at("Few"), "member: "+at("NotAll"), "member: "+at("Moderated"), "member: "+at("Inner"), "member: "+at("Unaddressed"))
+	want := "ann bob few>few@example.test inside>inside@example.test moderated>moderated@example.test notall>notall@example.test"
+	if got := reached(t, h.f, outer); got != want {
+		t.Errorf("mail to a group with restricted ones inside reaches %s, want %s", got, want)
+	}
+	h.modify(at("Outer"), "add member: "+at("Open"))
+	if got := reached(t, h.f, outer); got != strings.Replace(want, "bob", "bob chair", 1) {
+		t.Errorf("with an open one besides it reaches %s", got)
+	}
 }
 
 func testHiddenMembers(t *testing.T, w TreeWorld) {

@@ -70,7 +70,7 @@ func (s *Store) outside(ctx context.Context, r directory.Resolution) (directory.
 func (s *Store) fillForwards(ctx context.Context, targets []directory.Target) []directory.Target {
 	kept := targets[:0]
 	for _, t := range targets {
-		if t.Mailbox == 0 {
+		if t.Mailbox == 0 && t.Forward == "" {
 			r, _ := s.outside(ctx, directory.Resolution{Standing: directory.Outside, Target: t})
 			if r.Standing != directory.Outside {
 				continue

@@ -67,7 +67,7 @@ func checkDynamic(a attributes) error {
 
 // expand gives a part of whom mail to a group reaches.
 func (s *Store) expand(ctx context.Context, g *entry, after directory.ObjectID, limit int) ([]directory.Target, error) {
-	found, _, err := s.closure(ctx, g, after)
+	found, _, err := s.closure(ctx, g, after, s.ruled)
 	if err != nil {
 		return nil, err
 	}
@@ -80,15 +80,29 @@ func (s *Store) expand(ctx context.Context, g *entry, after directory.ObjectID, 
 	return all, nil
 }
 
-// closure walks a group and asks the filters of those groups that have one.
-func (s *Store) closure(ctx context.Context, g *entry, after directory.ObjectID) ([]uint32, bits, error) {
-	made := map[uint32][]uint32{}
+// closure walks a group and asks the filters of those groups that have one. With
+// ruled, the groups inside it for which that holds are found themselves and
+// not entered.
+func (s *Store) closure(ctx context.Context, g *entry, after directory.ObjectID, ruled func(context.Context, uint32) bool) ([]uint32, bits, error) {
+	made, shut := map[uint32][]uint32{}, map[uint32]bool{}
 	for range maxLayers {
-		found, seen, asked := s.view.walk(g, after, made)
-		if len(asked) == 0 {
-			return found, seen, nil
+		w := s.view.walk(g, after, made, shut)
+		again := false
+		if ruled != nil {
+			for _, id := range w.groups {
+				if _, known := shut[id]; !known {
+					shut[id] = ruled(ctx, id)
+					again = again || shut[id]
+				}
+			}
 		}
-		for _, id := range asked {
+		if again { // without what is behind those
+			continue
+		}
+		if len(w.asked) == 0 {
+			return w.found, w.seen, nil
+		}
+		for _, id := range w.asked {
 			ids, err := s.found(ctx, directory.ObjectID(id), "msExchDynamicDLFilter", "msExchDynamicDLBaseDN", after > 0)
 			if err != nil {
 				return nil, nil, err

@@ -32,7 +32,7 @@ var productSchema = sync.OnceValue(func() *schema.Schema {
 		},
 		{
 			Name: "msExchEnableModeration", OID: ownArc + ".1", Syntax: schema.Boolean, Single: true,
-			Meaning: "TRUE: only moderators and owners send to the group",
+			Meaning: "TRUE: what others than moderators and owners send to the group waits for approval",
 		},
 		{
 			Name: "msExchModeratedByLink", OID: ownArc + ".2", Syntax: schema.DistinguishedName,

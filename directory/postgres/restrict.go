@@ -7,6 +7,7 @@ import (
 
 	"waypost/directory"
 	"waypost/directory/access"
+	"waypost/directory/index"
 	"waypost/directory/schema"
 	"waypost/directory/tree"
 	"waypost/internal/fault"
@@ -14,33 +15,31 @@ import (
 
 // MaySendTo implements directory.AddressBook. Who is refused (unauthOrig,
 // dLMemRejectPerms) is refused whatever else is said of him; where anybody is
-// named as allowed (authOrig, dLMemSubmitPerms), only those are; a moderated
-// group takes messages of its moderators and owners alone. A sender that
-// nobody vouches for is no person of ours when it comes to being allowed, but is
-// when it comes to being refused; contacts are taken for who they say they are.
-// The restrictions are those of the group itself: who puts it into another says
-// with it who writes to it. It needs no SQL.
-func (s *Store) MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error {
+// named as allowed (authOrig, dLMemSubmitPerms), only those are; what others than
+// its moderators and owners send to a moderated group needs their approval. A
+// sender that nobody vouches for is no person of ours when it comes to being
+// allowed, but is when it comes to being refused; contacts are taken for who they
+// say they are, but not for moderators. It needs no SQL.
+func (s *Store) MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) ([]directory.Target, error) {
 	g := s.view.get(group)
 	if g == nil || g.kind != directory.KindGroup {
-		return errNoGroup
+		return nil, errNoGroup
 	}
 	x := s.index.Load()
-	e, err := x.Get(ctx, group, &tree.Query{Attributes: []string{"msExchRequireAuthToSendTo", "msExchEnableModeration"}}, nil)
+	inside, moderated, err := flagged(ctx, x, group)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	says := func(name string) bool { v := e.Get(name); return len(v) > 0 && v[0] == "TRUE" }
-	if says("msExchRequireAuthToSendTo") && !from.Known {
-		return directory.ErrSignInFirst
+	if inside && !from.Known {
+		return nil, directory.ErrSignInFirst
 	}
 	who := s.sender(from.Address)
 	refused, err := s.isAmong(ctx, who, x.Linked(group, "unauthOrig"), x.Linked(group, "dLMemRejectPerms"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if refused {
-		return directory.ErrRefused
+		return nil, directory.ErrRefused
 	}
 	if !from.Known && who != nil && who.kind != directory.KindContact {
 		who = nil
@@ -49,26 +48,101 @@ func (s *Store) MaySendTo(ctx context.Context, from directory.Sender, group dire
 	if len(one)+len(of) > 0 {
 		allowed, err := s.isAmong(ctx, who, one, of)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !allowed {
-			return directory.ErrNotAllowed
+			return nil, directory.ErrNotAllowed
 		}
 	}
-	if says("msExchEnableModeration") {
-		moderators := x.Linked(group, "msExchModeratedByLink")
-		for _, id := range g.owners {
-			moderators = append(moderators, directory.ObjectID(id))
-		}
-		ok, err := s.isAmong(ctx, who, moderators, moderators)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return directory.ErrModerated
+	if !moderated {
+		return nil, nil
+	}
+	return s.approvers(ctx, x, g, who, from.Known)
+}
+
+// flagged reads the two rules of a group that are no links.
+func flagged(ctx context.Context, x *index.Index, group directory.ObjectID) (inside, moderated bool, err error) {
+	e, err := x.Get(ctx, group, &tree.Query{Attributes: []string{"msExchRequireAuthToSendTo", "msExchEnableModeration"}}, nil)
+	if err != nil {
+		return false, false, err
+	}
+	says := func(name string) bool { v := e.Get(name); return len(v) > 0 && v[0] == "TRUE" }
+	return says("msExchRequireAuthToSendTo"), says("msExchEnableModeration"), nil
+}
+
+// ruled tells whether anything is said of who may send to a group that mail can
+// be sent to. Mail to a group that it is in then goes to it as to a recipient of
+// its own.
+func (s *Store) ruled(ctx context.Context, id uint32) bool {
+	x, group := s.index.Load(), directory.ObjectID(id)
+	inside, moderated, err := flagged(ctx, x, group)
+	if err != nil {
+		return false // gone
+	}
+	rules := inside || moderated
+	for _, name := range []string{"authOrig", "dLMemSubmitPerms", "unauthOrig", "dLMemRejectPerms"} {
+		rules = rules || len(x.Linked(group, name)) > 0
+	}
+	if !rules {
+		return false
+	}
+	e := s.view.get(group)
+	return e != nil && e.address != ""
+}
+
+// maxApprovers bounds who is asked about one message.
+const maxApprovers = 50
+
+// approvers gives who must approve a message of who to a moderated group: its
+// moderators, or its owners when it has none, and the members of those that are
+// groups; nobody when who is one of either.
+func (s *Store) approvers(ctx context.Context, x *index.Index, g *entry, who *entry, known bool) ([]directory.Target, error) {
+	moderators := x.Linked(g.id, "msExchModeratedByLink")
+	var owners []directory.ObjectID
+	for _, id := range g.owners {
+		owners = append(owners, directory.ObjectID(id))
+	}
+	if known {
+		all := append(slices.Clone(moderators), owners...)
+		if ok, err := s.isAmong(ctx, who, all, all); ok || err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	for _, some := range [][]directory.ObjectID{moderators, owners} {
+		seen := map[directory.ObjectID]bool{}
+		var ask []directory.Target
+		add := func(list []directory.Target) {
+			for _, t := range list {
+				if !seen[t.ID] && len(ask) < maxApprovers {
+					seen[t.ID] = true
+					ask = append(ask, t)
+				}
+			}
+		}
+		for _, id := range some {
+			e := s.view.get(id)
+			switch {
+			case e == nil:
+			case isGroup(e.family):
+				// Those of groups inside it that have rules of their own are not
+				// asked: what is sent to them could itself need approval.
+				list, err := s.expand(ctx, e, 0, maxApprovers)
+				if err != nil {
+					return nil, err
+				}
+				add(slices.DeleteFunc(list, func(t directory.Target) bool {
+					m := s.view.get(t.ID)
+					return m == nil || isGroup(m.family)
+				}))
+			case e.mailbox != 0 || e.forwards:
+				add(s.fillForwards(ctx, []directory.Target{e.target()}))
+			}
+		}
+		if len(ask) > 0 {
+			return ask, nil
+		}
+	}
+	return nil, directory.ErrModerated
 }
 
 // sender finds whose address it is, with any +detail; nil for nobody's.
@@ -112,7 +186,7 @@ func (s *Store) isAmong(ctx context.Context, who *entry, some, groups []director
 			continue
 		}
 		// Groups by filter are in no memberOf.
-		_, seen, err := s.closure(ctx, g, 0)
+		_, seen, err := s.closure(ctx, g, 0, nil)
 		if err != nil {
 			return false, err
 		}

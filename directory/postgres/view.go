@@ -392,21 +392,29 @@ func (v *view) path(e *entry) string {
 	return strings.Join(up, "/")
 }
 
+// walked is what a walk through a group met.
+type walked struct {
+	found  []uint32 // what mail reaches
+	seen   bits     // everything on the way
+	groups []uint32 // the groups inside it
+	asked  []uint32 // groups by filter whose members are not known yet
+}
+
 // walk gives what mail to a group reaches, those with id greater than after: the
 // mailboxes and outside addresses in it and in the groups inside it, each once,
-// by id; and all that was met on the way. Groups that contain each other do no
-// harm. made has the members of groups by filter; asked are those that it lacks.
-func (v *view) walk(list *entry, after directory.ObjectID, made map[uint32][]uint32) (found []uint32, seen bits, asked []uint32) {
+// by id; groups that are shut stand for themselves. Groups that contain each other
+// do no harm. made has the members of groups by filter.
+func (v *view) walk(list *entry, after directory.ObjectID, made map[uint32][]uint32, shut map[uint32]bool) (w walked) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	seen = newBits(len(v.slots) * pageSlots)
-	seen.set(uint32(list.id)) //nolint:gosec // index.MaxID bounds ids
+	w.seen = newBits(len(v.slots) * pageSlots)
+	w.seen.set(uint32(list.id)) //nolint:gosec // index.MaxID bounds ids
 	var todo [][]uint32
 	open := func(id uint32, f family, members []uint32) {
 		if f == dynamic {
 			var ok bool
 			if members, ok = made[id]; !ok {
-				asked = append(asked, id)
+				w.asked = append(w.asked, id)
 			}
 		}
 		todo = append(todo, members)
@@ -417,27 +425,32 @@ func (v *view) walk(list *entry, after directory.ObjectID, made map[uint32][]uin
 		todo = todo[:len(todo)-1]
 		for _, id := range members {
 			s := v.slot(directory.ObjectID(id))
-			if s == nil || !seen.set(id) {
+			if s == nil || !w.seen.set(id) {
 				continue
 			}
-			switch {
-			case s.family == group || s.family == dynamic:
-				var own []uint32
-				if l := v.lists[id]; l != nil {
-					own = l.members
+			reached := s.mailbox != 0 || s.flags&slotForwards != 0
+			if s.family == group || s.family == dynamic {
+				reached = shut[id]
+				w.groups = append(w.groups, id)
+				if !reached {
+					var own []uint32
+					if l := v.lists[id]; l != nil {
+						own = l.members
+					}
+					open(id, s.family, own)
 				}
-				open(id, s.family, own)
-			case (s.mailbox != 0 || s.flags&slotForwards != 0) && directory.ObjectID(id) > after:
-				found = append(found, id)
+			}
+			if reached && directory.ObjectID(id) > after {
+				w.found = append(w.found, id)
 			}
 		}
 	}
-	slices.Sort(found)
-	return found, seen, asked
+	slices.Sort(w.found)
+	return w
 }
 
-// targets gives where mail to objects goes, those that are gone left out; for
-// outside addresses Forward is for the caller to fill in.
+// targets gives where mail to objects goes, those that are gone left out; to a
+// group it is forwarded. For outside addresses Forward is for the caller to fill in.
 func (v *view) targets(ids []uint32) []directory.Target {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -450,6 +463,10 @@ func (v *view) targets(ids []uint32) []directory.Target {
 		t := directory.Target{ID: directory.ObjectID(id), Mailbox: s.mailbox, HomeMDB: v.dict.list[s.home], Quota: int64(s.quota) << 10}
 		var skip string
 		v.texts.read(s.text, &skip, &t.Address, &skip, &skip, &skip, &skip)
+		if isGroup(s.family) {
+			t.Forward = t.Address
+			t.Mailbox, t.HomeMDB, t.Quota = 0, "", 0
+		}
 		targets = append(targets, t)
 	}
 	return targets

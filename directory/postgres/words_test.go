@@ -72,12 +72,15 @@ func TestExpandTolerates(t *testing.T) {
 		&entry{id: 3, kind: directory.KindUser, mailbox: 3},
 		&entry{id: 4, kind: directory.KindUser, mailbox: 4},
 	)
-	got, seen, asked := v.walk(v.get(1), 0, nil)
-	if !slices.Equal(got, []uint32{3, 4}) || !seen.has(2) || seen.has(9) || len(asked) != 0 {
-		t.Errorf("a circle expands to %v", got)
+	w := v.walk(v.get(1), 0, nil, nil)
+	if !slices.Equal(w.found, []uint32{3, 4}) || !w.seen.has(2) || w.seen.has(9) || len(w.asked) != 0 || !slices.Equal(w.groups, []uint32{2}) {
+		t.Errorf("a circle expands to %+v", w)
 	}
-	if got, _, _ := v.walk(v.get(1), 3, nil); !slices.Equal(got, []uint32{4}) {
-		t.Errorf("after 3 it expands to %v", got)
+	if w := v.walk(v.get(1), 3, nil, nil); !slices.Equal(w.found, []uint32{4}) {
+		t.Errorf("after 3 it expands to %v", w.found)
+	}
+	if w := v.walk(v.get(1), 0, nil, map[uint32]bool{2: true}); !slices.Equal(w.found, []uint32{2, 3}) {
+		t.Errorf("with 2 shut it expands to %v", w.found)
 	}
 }
 

@@ -70,9 +70,8 @@ func (c *Client) MaySendAs(ctx context.Context, as directory.Principal, address 
 }
 
 // MaySendTo implements directory.Directory.
-func (c *Client) MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error {
-	_, err := ask[nothing](ctx, c, "MaySendTo", always, sendToArgs{from, group})
-	return err
+func (c *Client) MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) ([]directory.Target, error) {
+	return ask[[]directory.Target](ctx, c, "MaySendTo", always, sendToArgs{from, group})
 }
 
 // Photo implements directory.Directory.

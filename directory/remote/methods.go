@@ -75,7 +75,7 @@ var methods = map[string]method{
 	"MaySendAs": on(Look, func(ctx context.Context, d directory.Directory, in addressArgs) (bool, error) {
 		return d.MaySendAs(ctx, in.As, in.Address)
 	}),
-	"MaySendTo": do(Look, func(ctx context.Context, d directory.Directory, in sendToArgs) error {
+	"MaySendTo": on(Look, func(ctx context.Context, d directory.Directory, in sendToArgs) ([]directory.Target, error) {
 		return d.MaySendTo(ctx, in.From, in.Group)
 	}),
 	"SignIn": on(Look, func(ctx context.Context, d directory.Directory, in signInArgs) (directory.Session, error) {

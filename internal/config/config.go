@@ -111,15 +111,16 @@ type Links struct {
 
 // SMTP sets the transport.
 type SMTP struct {
-	Hostname       string `toml:"hostname" form:"hostname" doc:"Name in greetings and Received. Empty: hostname above."`
-	Postmaster     string `toml:"postmaster" form:"mailbox" doc:"Who gets mail for postmaster without a domain (RFC 5321 section 4.5.1). Empty: postmaster at the domain of hostname, who is the administrator unless somebody has that address."`
-	MaxMessageSize Size   `toml:"max_message_size" min:"64KiB" max:"2GiB" doc:"Largest message accepted by SMTP, LMTP and IMAP."`
-	MaxRecipients  int    `toml:"max_recipients" min:"100" max:"100000" doc:"Most recipients of one message (RFC 5321 asks for 100 at least)."`
-	SmartHost      string `toml:"smart_host" form:"hostport" doc:"Send all outside mail to this server, host:port, instead of by MX."`
-	SmartHostUser  string `toml:"smart_host_user" doc:"User name there."`
-	SmartHostPass  string `toml:"smart_host_password" secret:"yes" doc:"Password there."`
-	DNS            string `toml:"dns" form:"hostport" doc:"Name server for MX look-ups, host:port. Empty: the system's."`
-	OutboundPort   int    `toml:"outbound_port" min:"1" max:"65535" doc:"Port of other mail servers; anything but 25 is for tests."`
+	Hostname       string   `toml:"hostname" form:"hostname" doc:"Name in greetings and Received. Empty: hostname above."`
+	Postmaster     string   `toml:"postmaster" form:"mailbox" doc:"Who gets mail for postmaster without a domain (RFC 5321 section 4.5.1). Empty: postmaster at the domain of hostname, who is the administrator unless somebody has that address."`
+	MaxMessageSize Size     `toml:"max_message_size" min:"64KiB" max:"2GiB" doc:"Largest message accepted by SMTP, LMTP and IMAP."`
+	MaxRecipients  int      `toml:"max_recipients" min:"100" max:"100000" doc:"Most recipients of one message (RFC 5321 asks for 100 at least)."`
+	Moderation     Duration `toml:"moderation" min:"1m" max:"30d" doc:"How long a message to a moderated group waits for a decision before it is returned."`
+	SmartHost      string   `toml:"smart_host" form:"hostport" doc:"Send all outside mail to this server, host:port, instead of by MX."`
+	SmartHostUser  string   `toml:"smart_host_user" doc:"User name there."`
+	SmartHostPass  string   `toml:"smart_host_password" secret:"yes" doc:"Password there."`
+	DNS            string   `toml:"dns" form:"hostport" doc:"Name server for MX look-ups, host:port. Empty: the system's."`
+	OutboundPort   int      `toml:"outbound_port" min:"1" max:"65535" doc:"Port of other mail servers; anything but 25 is for tests."`
 }
 
 // Auth sets signing in.
@@ -204,7 +205,7 @@ func Default() *Config {
 		TLS:      TLS{MinVersion: "1.2"},
 		Links:    Links{LMTP: []string{"127.0.0.1:2424"}, Directory: "https://127.0.0.1:2082", Relay: "127.0.0.1:2526"},
 		SMTP: SMTP{
-			MaxMessageSize: 50 << 20, MaxRecipients: 1000, OutboundPort: 25,
+			MaxMessageSize: 50 << 20, MaxRecipients: 1000, Moderation: 5 * day, OutboundPort: 25,
 		},
 		Auth: Auth{MinPassword: 8, ProofLife: 90 * minute, PlaintextLoopback: true},
 		LDAP: LDAP{MaxPage: 1000},

@@ -197,6 +197,8 @@ func (w *world) Resolve(_ context.Context, addr string) (directory.Resolution, e
 		return directory.Resolution{Standing: directory.List, Group: 3}, nil
 	case local == "mixed":
 		return directory.Resolution{Standing: directory.List, Group: 4}, nil
+	case local == "moderated":
+		return directory.Resolution{Standing: directory.List, Group: 5}, nil
 	case local == "joe":
 		return directory.Resolution{Standing: directory.Outside, Forward: "joe@elsewhere.test"}, nil
 	case local == "all":
@@ -209,7 +211,7 @@ func (w *world) Resolve(_ context.Context, addr string) (directory.Resolution, e
 
 func (w *world) Expand(_ context.Context, g directory.ObjectID, p directory.Page) ([]directory.Target, error) {
 	switch g {
-	case 1, 3:
+	case 1, 3, 5:
 		return []directory.Target{target(1), target(2)}, nil
 	case 4:
 		return []directory.Target{target(1), {ID: 90, Forward: "joe@elsewhere.test"}}, nil
@@ -217,12 +219,16 @@ func (w *world) Expand(_ context.Context, g directory.ObjectID, p directory.Page
 	return make([]directory.Target, p.Limit), nil
 }
 
-// MaySendTo: list 3 takes messages of u1 alone.
-func (w *world) MaySendTo(_ context.Context, from directory.Sender, g directory.ObjectID) error {
-	if g == 3 && !(from.Known && from.Address == "u1@example.test") {
-		return directory.ErrNotAllowed
+// MaySendTo: list 3 takes messages of u1 alone, who moderates list 5.
+func (w *world) MaySendTo(_ context.Context, from directory.Sender, g directory.ObjectID) ([]directory.Target, error) {
+	switch {
+	case from.Known && from.Address == "u1@example.test":
+	case g == 3:
+		return nil, directory.ErrNotAllowed
+	case g == 5:
+		return []directory.Target{target(1)}, nil
 	}
-	return nil
+	return nil, nil
 }
 
 func (w *world) Enqueue(_ context.Context, s envelope.Submission, b envelope.Body) error {
@@ -327,9 +333,9 @@ func TestMoverLists(t *testing.T) {
 		}
 	}()
 	// Sent by u9, who may not send to the board: the transport tells him.
-	send(t, s, "k1", "From: u9@example.test\r\n\r\nbody\r\n", "mixed@example.test", "board@example.test", "joe@example.test")
+	send(t, s, "k1", "From: u9@example.test\r\n\r\nbody\r\n", "mixed@example.test", "board@example.test", "moderated@example.test", "joe@example.test")
 	wait(t, func() bool { return len(w.subs()) == 1 })
-	want := []string{"joe@elsewhere.test", "board@example.test", "joe@example.test"}
+	want := []string{"joe@elsewhere.test", "board@example.test", "moderated@example.test", "joe@example.test"}
 	if sub := w.subs()[0]; !slices.Equal(sub.To, want) {
 		t.Errorf("handed over to %q, want %q", sub.To, want)
 	}

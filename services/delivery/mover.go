@@ -31,7 +31,7 @@ type Outbox interface {
 type Directory interface {
 	Resolve(ctx context.Context, address string) (directory.Resolution, error)
 	Expand(ctx context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error)
-	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error
+	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) ([]directory.Target, error)
 }
 
 // Deliverer puts a message into mailboxes, near or far.
@@ -229,8 +229,9 @@ func (m *Mover) sort(ctx context.Context, from string, recipients []string) (tar
 			add(r.Target)
 			continue
 		case err == nil && r.Standing == directory.List:
-			// Whoever may not send there hears of it from the transport.
-			if m.dir.MaySendTo(ctx, directory.Sender{Address: from, Known: true}, r.Group) != nil {
+			// Whoever may not send there, or not without approval, is the transport's.
+			approvers, err := m.dir.MaySendTo(ctx, directory.Sender{Address: from, Known: true}, r.Group)
+			if err != nil || len(approvers) > 0 {
 				break
 			}
 			some, err := m.dir.Expand(ctx, r.Group, directory.Page{Limit: maxNear})

@@ -56,11 +56,11 @@ func target(name string) directory.Target {
 	return directory.Target{Mailbox: directory.MailboxID(name[0]), HomeMDB: "m" + name[:1], Address: name + "@example.test"}
 }
 
-func (m *mailboxes) MaySendTo(_ context.Context, _ directory.Sender, g directory.ObjectID) error {
+func (m *mailboxes) MaySendTo(_ context.Context, _ directory.Sender, g directory.ObjectID) ([]directory.Target, error) {
 	if g == 3 {
-		return directory.ErrNotAllowed
+		return nil, directory.ErrNotAllowed
 	}
-	return nil
+	return nil, nil
 }
 
 func (m *mailboxes) Expand(_ context.Context, g directory.ObjectID, _ directory.Page) ([]directory.Target, error) {

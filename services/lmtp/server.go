@@ -36,7 +36,7 @@ type Deliverer interface {
 type Directory interface {
 	Resolve(ctx context.Context, address string) (directory.Resolution, error)
 	Expand(ctx context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error)
-	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error
+	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) ([]directory.Target, error)
 }
 
 // Options of the door.
@@ -149,8 +149,12 @@ func (s *session) Rcpt(name string, _ *gosmtp.RcptOptions) error {
 	case directory.Person:
 		to.targets = []directory.Target{r.Target}
 	case directory.List:
-		if err := s.srv.dir.MaySendTo(ctx, directory.Sender{Address: tx.env.From}, r.Group); err != nil {
+		approvers, err := s.srv.dir.MaySendTo(ctx, directory.Sender{Address: tx.env.From}, r.Group)
+		if err != nil {
 			return smtpguard.Reply(err)
+		}
+		if len(approvers) > 0 {
+			return smtpguard.Errorf(550, [3]int{5, 7, 1}, "The list is moderated; send to it by SMTP")
 		}
 		for page := (directory.Page{Limit: 1000}); ; {
 			some, err := s.srv.dir.Expand(ctx, r.Group, page)

@@ -61,6 +61,7 @@ func (c *clock) add(d time.Duration) {
 type office struct {
 	mu    sync.Mutex
 	away  bool
+	gone  bool                         // chair moderates nothing any more
 	boxes map[string]map[string]string // address -> id -> message
 }
 
@@ -77,6 +78,12 @@ func (o *office) Resolve(_ context.Context, addr string) (directory.Resolution, 
 		return directory.Resolution{Standing: directory.List, Group: 2}, nil
 	case local == "mixed":
 		return directory.Resolution{Standing: directory.List, Group: 3}, nil
+	case local == "moderated":
+		return directory.Resolution{Standing: directory.List, Group: 4}, nil
+	case local == "outer":
+		return directory.Resolution{Standing: directory.List, Group: 5}, nil
+	case strings.Contains(local, "-"): // where decisions go
+		return directory.Resolution{Standing: directory.Unknown}, nil
 	case local == "joe":
 		return directory.Resolution{Standing: directory.Outside, Forward: "joe@there.test"}, nil
 	}
@@ -87,17 +94,32 @@ func person(name string) directory.Target {
 	return directory.Target{ID: directory.ObjectID(name[0]), Mailbox: directory.MailboxID(name[0]), HomeMDB: "m1", Address: name + "@example.test"}
 }
 
-// MaySendTo: the list "board" takes messages of alice alone.
-func (o *office) MaySendTo(_ context.Context, from directory.Sender, g directory.ObjectID) error {
-	if g == 2 && !(from.Known && from.Address == "alice@example.test") {
-		return directory.ErrNotAllowed
+// MaySendTo: the list "board" takes messages of alice alone; chair and somebody
+// elsewhere moderate "moderated" until chair has gone.
+func (o *office) MaySendTo(_ context.Context, from directory.Sender, g directory.ObjectID) ([]directory.Target, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case g == 2 && !(from.Known && from.Address == "alice@example.test"):
+		return nil, directory.ErrNotAllowed
+	case g == 4 && !(from.Known && from.Address == "chair@example.test"):
+		approvers := []directory.Target{person("chair"), {ID: 91, Address: "mod@example.test", Forward: "mod@there.test"}}
+		if o.gone {
+			approvers = approvers[1:]
+		}
+		return approvers, nil
 	}
-	return nil
+	return nil, nil
 }
 
 func (o *office) Expand(_ context.Context, g directory.ObjectID, _ directory.Page) ([]directory.Target, error) {
-	if g == 3 {
+	switch g {
+	case 3:
 		return []directory.Target{person("alice"), {ID: 90, Forward: "joe@there.test"}}, nil
+	case 4: // with the group that it is in
+		return []directory.Target{person("alice"), {ID: 90, Forward: "joe@there.test"}, {ID: 92, Forward: "outer@example.test"}}, nil
+	case 5:
+		return []directory.Target{person("erin"), {ID: 90, Forward: "joe@there.test"}, {ID: 93, Forward: "moderated@example.test"}}, nil
 	}
 	return []directory.Target{person("alice"), person("away")}, nil
 }
@@ -274,6 +296,7 @@ type lab struct {
 	queue *postgres.Queue
 	clock *clock
 	*office
+	outside *hop // other servers, where a test has them
 }
 
 func newLab(t testing.TB, change func(*relay.Options)) *lab {
@@ -312,7 +335,10 @@ func (l *lab) run() {
 	})
 }
 
-var admin = directory.Principal{ID: 1, Roles: directory.RoleAdmin}
+var (
+	admin   = directory.Principal{ID: 1, Roles: directory.RoleAdmin}
+	person2 = directory.Principal{ID: 2}
+)
 
 func (l *lab) entries() []relay.Entry {
 	l.t.Helper()

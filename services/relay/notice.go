@@ -50,15 +50,21 @@ func (r *Relay) notice(ctx context.Context, w Work, reports []report, now time.T
 		utf8 = utf8 || !envelope.ASCII(rep.rcpt.Address)
 	}
 	utf8 = utf8 || !envelope.ASCII(string(head))
-	status, headers, encoding := "message/delivery-status", "text/rfc822-headers", "7bit"
+	plain, status, headers, encoding := "7bit", "message/delivery-status", "text/rfc822-headers", "7bit"
+	for _, rep := range reports { // a moderator's comment
+		if !envelope.ASCII(rep.last.Text) {
+			plain = "8bit"
+		}
+	}
 	if utf8 { // RFC 6533
 		status, headers, encoding = "message/global-delivery-status", "message/global-headers", "8bit"
+		plain = encoding
 	}
 	boundary := "=_" + strings.NewReplacer(".", "_", ":", "_").Replace(id) + "_="
 
 	var b bytes.Buffer
 	field := func(name, value string) { b.WriteString(name + ": " + value + "\r\n") }
-	part := func(contentType string) {
+	part := func(contentType, encoding string) {
 		b.WriteString("\r\n--" + boundary + "\r\n")
 		field("Content-Type", contentType)
 		field("Content-Transfer-Encoding", encoding)
@@ -73,13 +79,13 @@ func (r *Relay) notice(ctx context.Context, w Work, reports []report, now time.T
 	field("MIME-Version", "1.0")
 	field("Content-Type", "multipart/report; report-type=delivery-status;\r\n\tboundary=\""+boundary+"\"")
 
-	part("text/plain; charset=utf-8")
+	part("text/plain; charset=utf-8", plain)
 	b.WriteString(openings[action])
 	for _, rep := range reports {
 		fmt.Fprintf(&b, "\r\n  <%s>\r\n    %s\r\n", rep.rcpt.Address, oneLine(rep.last.String()))
 	}
 
-	part(status)
+	part(status, encoding)
 	field("Reporting-MTA", "dns; "+r.o.Hostname)
 	field("X-Waypost-Id", w.ID)
 	field("Arrival-Date", w.Created.UTC().Format(time.RFC1123Z))
@@ -96,7 +102,11 @@ func (r *Relay) notice(ctx context.Context, w Work, reports []report, now time.T
 			field("Remote-MTA", "dns; "+rep.last.Host)
 		}
 		if rep.last.Code != 0 {
-			field("Diagnostic-Code", "smtp; "+oneLine(rep.last.String()))
+			diagnostic := oneLine(rep.last.String())
+			if !utf8 {
+				diagnostic = ascii(diagnostic)
+			}
+			field("Diagnostic-Code", "smtp; "+diagnostic)
 		}
 		field("Last-Attempt-Date", rep.last.At.UTC().Format(time.RFC1123Z))
 		if !rep.until.IsZero() {
@@ -104,7 +114,7 @@ func (r *Relay) notice(ctx context.Context, w Work, reports []report, now time.T
 		}
 	}
 
-	part(headers)
+	part(headers, encoding)
 	b.Write(head)
 	b.WriteString("\r\n--" + boundary + "--\r\n")
 
@@ -142,4 +152,14 @@ func oneLine(s string) string {
 		return r
 	}, s)
 	return s[:min(len(s), 800)]
+}
+
+// ascii puts question marks in place of what a field in ASCII cannot say.
+func ascii(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
 }

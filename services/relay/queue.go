@@ -14,6 +14,9 @@
 //   - The null sender is told nothing, and neither is a stranger, whom nobody
 //     identified: what cannot be delivered for them stays as dead for an
 //     administrator to see.
+//   - A message to a moderated group waits here until one of those who were asked,
+//     or time, decides; see moderation.go. Every door leaves such messages to the
+//     queue. What a machine sent decides nothing.
 //   - Nothing is open in the database while a peer is written to.
 package relay
 
@@ -43,13 +46,22 @@ type Queue interface {
 	Settle(ctx context.Context, w Work, now time.Time, outcomes []Outcome, notices []Notice) error
 	// Add gives a message further recipients, which are due at once.
 	Add(ctx context.Context, message int64, to []Address, now time.Time) error
+	// Waiting counts the messages that wait for the moderators of a group.
+	Waiting(ctx context.Context, group string) (int, error)
+	// Ballot tells what a moderator's token decides, and whose it is; NotFound.
+	Ballot(ctx context.Context, t Token) (m Moderation, who string, err error)
+	// Decide writes the first decision; a later one changes nothing. It gives what
+	// stands. The message goes on, or back to its sender, by its recipient's verdict.
+	Decide(ctx context.Context, d Decision, now time.Time) (Moderation, error)
+	// Expire decides what waited until now.
+	Expire(ctx context.Context, now time.Time) (int64, error)
 	// Next is when the next recipient is due; zero if none waits.
 	Next(ctx context.Context) (time.Time, error)
 	// Stats counts the recipients by state.
 	Stats(ctx context.Context) (map[State]int, error)
-	// Sweep forgets ids seen before the first time and dead messages that
-	// expired before the second.
-	Sweep(ctx context.Context, seen, dead time.Time) error
+	// Sweep forgets ids seen before the first time, dead messages that expired
+	// before the second, and decisions made before the third.
+	Sweep(ctx context.Context, seen, dead, decided time.Time) error
 }
 
 // State is where a recipient stands.
@@ -60,6 +72,9 @@ const (
 	Queued State = "queued" // waiting for its time, or being worked on
 	Held   State = "held"   // by an administrator
 	Dead   State = "dead"   // given up, and nobody to tell
+
+	Moderated State = "moderated" // waits for a moderator
+	Done      State = "done"      // handed on, and may not come again by way of another group
 )
 
 // Address is a recipient and the domain that its mail goes to.
@@ -96,6 +111,10 @@ type Recipient struct {
 	Address  string
 	Attempts int // before this one
 	Warned   int // delay notices sent
+	// Listed: it came out of a group, so it stays as Done.
+	Listed  bool
+	Verdict Verdict // of a moderator
+	Comment string
 }
 
 // Outcome is what became of one recipient.
@@ -106,6 +125,8 @@ type Outcome struct {
 	Due    time.Time
 	Warned int
 	Last   Last
+	Listed bool   // Done, and stays for as long as the message
+	Asked  *Asked // Moderated: whom, and what
 }
 
 // Last is the last answer of a server.

@@ -22,7 +22,7 @@ import (
 type Directory interface {
 	Resolve(ctx context.Context, address string) (directory.Resolution, error)
 	Expand(ctx context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error)
-	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error
+	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) ([]directory.Target, error)
 }
 
 // Deliverer puts a message into mailboxes, near or far.
@@ -58,6 +58,7 @@ type Options struct {
 	ReplyTimeout time.Duration // 5 minutes when 0 (RFC 5321 section 4.5.3.2)
 	Lease        time.Duration // how soon what a dead process was working on goes on; prolonged while it lives; 45 s when 0
 	Poll         time.Duration // look for other processes' messages; 1 s when 0
+	Moderation   time.Duration // how long a message waits for moderators; 5 days when 0
 
 	Now     func() time.Time // time.Now when nil
 	Log     *slog.Logger
@@ -100,6 +101,7 @@ func New(q Queue, dir Directory, d Deliverer, o Options) *Relay {
 	o.Workers, o.PerDomain = or(o.Workers, 32), or(o.PerDomain, 20)
 	o.DialTimeout, o.ReplyTimeout = or(o.DialTimeout, 30*time.Second), or(o.ReplyTimeout, 5*time.Minute)
 	o.Lease, o.Poll = or(o.Lease, 45*time.Second), or(o.Poll, time.Second)
+	o.Moderation = or(o.Moderation, 5*24*time.Hour)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -293,9 +295,15 @@ func (r *Relay) keepHouse(ctx context.Context) {
 				r.waiting.WithLabelValues(string(state)).Set(float64(k))
 			}
 		}
+		if n, err := r.queue.Expire(ctx, r.o.Now()); err != nil && ctx.Err() == nil {
+			r.o.Log.Warn("queue", "proto", "moderation", "cmd", "expire", "err", err)
+		} else if n > 0 {
+			r.o.Log.Info("nobody decided", "proto", "moderation", "cmd", "expire", "messages", n)
+			r.Wake()
+		}
 		if now := r.o.Now(); now.Sub(swept) > sweepTime {
 			swept = now
-			if err := r.queue.Sweep(ctx, now.Add(-seenLife), now.Add(-deadLife)); err != nil && ctx.Err() == nil {
+			if err := r.queue.Sweep(ctx, now.Add(-seenLife), now.Add(-deadLife), now.Add(-keptDecisions)); err != nil && ctx.Err() == nil {
 				r.o.Log.Warn("queue", "proto", "relay", "cmd", "sweep", "err", err)
 			}
 		}

@@ -139,7 +139,7 @@ func TestNoBackscatter(t *testing.T) {
 		}
 	}
 	l.clock.add(11 * 24 * time.Hour)
-	if err := l.queue.Sweep(t.Context(), l.clock.now(), l.clock.now().Add(-5*24*time.Hour)); err != nil || !l.empty() {
+	if err := l.queue.Sweep(t.Context(), l.clock.now(), l.clock.now().Add(-5*24*time.Hour), l.clock.now()); err != nil || !l.empty() {
 		t.Errorf("swept: %v, %+v", err, l.entries())
 	}
 }
@@ -157,6 +157,7 @@ func TestFiveDays(t *testing.T) {
 		}
 	}
 	l.until("first attempt", tried(1, 1))
+	l.until("first attempt of the other", tried(2, 1))
 	e, _ := l.queue.Show(t.Context(), admin, 1)
 	if d := e.To[0].Next.Sub(l.clock.now()); d < 50*time.Second || d > 70*time.Second || e.To[0].Last.Code != 450 {
 		t.Errorf("after the first attempt: %+v, next in %v", e.To[0], d)

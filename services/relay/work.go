@@ -44,6 +44,11 @@ type result struct {
 	local bool
 	err   error // nil: handed on
 	host  string
+
+	listed  bool     // a group's members were told: it may not come again
+	asked   *Asked   // it waits for moderators
+	silent  bool     // nobody hears of the error
+	notices []Notice // about it
 }
 
 // unit hands one message on and settles what became of it. A panic costs this
@@ -79,7 +84,12 @@ func (r *Relay) attempt(ctx context.Context, w Work, c **client) (results []resu
 			results = append(results, result{rcpt: rc, err: errAddress})
 			continue
 		}
+		if rc.Verdict == Rejected || rc.Verdict == Expired {
+			results = append(results, r.decline(w, rc, body))
+			continue
+		}
 		res, err := r.dir.Resolve(ctx, rc.Address)
+		kind, token, decides := ballot(rc.Address)
 		switch {
 		case err != nil:
 			results = append(results, result{rcpt: rc, local: true, err: err})
@@ -88,13 +98,11 @@ func (r *Relay) attempt(ctx context.Context, w Work, c **client) (results []resu
 		case res.Standing == directory.Person:
 			inside, targets = append(inside, rc), append(targets, res.Target)
 		case res.Standing == directory.List:
-			err := r.dir.MaySendTo(ctx, directory.Sender{Address: w.From, Known: w.Trusted}, res.Group)
-			if err == nil {
-				err = r.expand(ctx, w, res.Group, body)
-			}
-			results = append(results, result{rcpt: rc, local: true, err: err})
+			results = append(results, r.list(ctx, w, rc, res.Group, body))
 		case res.Standing == directory.Outside:
 			results = append(results, result{rcpt: rc, local: true, err: r.forward(ctx, w, res.Forward)})
+		case decides:
+			results = append(results, r.decide(ctx, w, rc, kind, token, body))
 		default:
 			results = append(results, result{rcpt: rc, local: true, err: fault.New(fault.NotFound, "No such user here")})
 		}
@@ -118,6 +126,19 @@ var errAddress = smtpguard.Errorf(553, [3]int{5, 1, 3}, "Malformed address")
 // own.
 func (r *Relay) forward(ctx context.Context, w Work, address string) error {
 	return r.queue.Add(ctx, w.Message, []Address{{address, envelope.Domain(address)}}, r.o.Now())
+}
+
+// list delivers to the members of a list, or asks its moderators.
+func (r *Relay) list(ctx context.Context, w Work, rc Recipient, group directory.ObjectID, body envelope.Body) result {
+	approvers, err := r.dir.MaySendTo(ctx, directory.Sender{Address: w.From, Known: w.Trusted}, group)
+	if err == nil && len(approvers) > 0 && rc.Verdict != Approved {
+		asked, err := r.ask(ctx, w, rc, approvers, body)
+		return result{rcpt: rc, local: true, err: err, asked: asked}
+	}
+	if err == nil {
+		err = r.expand(ctx, w, group, body)
+	}
+	return result{rcpt: rc, local: true, err: err, listed: true}
 }
 
 // expand delivers to the members of a list, page by page. Members elsewhere and
@@ -236,6 +257,10 @@ func (r *Relay) settle(ctx context.Context, w Work, results []result, dur time.D
 			word = "deferred"
 		case o.State == Dead:
 			word = "dead"
+		case o.State == Moderated:
+			word = "moderated"
+		case res.silent:
+			word = "dropped"
 		case !o.Done:
 			word = "deferred"
 		}
@@ -250,6 +275,9 @@ func (r *Relay) settle(ctx context.Context, w Work, results []result, dur time.D
 		r.o.Log.Info("message", attrs...)
 	}
 	var notices []Notice
+	for _, res := range results {
+		notices = append(notices, res.notices...)
+	}
 	for _, reports := range [][]report{failed, delayed} {
 		if len(reports) == 0 {
 			continue
@@ -270,8 +298,12 @@ func (r *Relay) settle(ctx context.Context, w Work, results []result, dur time.D
 
 // judge decides what becomes of a recipient, and what its sender hears.
 func (r *Relay) judge(w Work, res result, now time.Time) (Outcome, *report) {
-	if res.err == nil {
-		return Outcome{ID: res.rcpt.ID, Done: true}, nil
+	done := Outcome{ID: res.rcpt.ID, Done: true, Listed: res.listed || res.rcpt.Listed}
+	switch {
+	case res.err != nil && res.silent, res.err == nil && res.asked == nil:
+		return done, nil
+	case res.err == nil:
+		return Outcome{ID: res.rcpt.ID, State: Moderated, Due: now.Add(r.o.Moderation), Warned: res.rcpt.Warned, Asked: res.asked}, nil
 	}
 	last, final := explain(res, now)
 	due := now.Add(wait(planFor(res.local, last), res.rcpt.Attempts+1))
@@ -282,13 +314,13 @@ func (r *Relay) judge(w Work, res result, now time.Time) (Outcome, *report) {
 	} else if !final && due.After(w.Expires) {
 		due = w.Expires // one last time
 	}
-	tell := w.Trusted && w.From != ""
+	tell := w.From != "" && (w.Trusted || res.rcpt.Verdict == Rejected)
 	o := Outcome{ID: res.rcpt.ID, State: Queued, Due: due, Warned: res.rcpt.Warned, Last: last}
 	rep := &report{rcpt: res.rcpt, last: last}
 	switch {
 	case final && tell:
 		rep.action = "failed"
-		return Outcome{ID: res.rcpt.ID, Done: true}, rep
+		return done, rep
 	case final:
 		o.State = Dead
 		return o, nil

@@ -58,6 +58,8 @@ func (w *world) Resolve(_ context.Context, addr string) (directory.Resolution, e
 		return directory.Resolution{Standing: directory.List, Group: 9}, nil
 	case local == "mixed":
 		return directory.Resolution{Standing: directory.List, Group: 10}, nil
+	case local == "moderated":
+		return directory.Resolution{Standing: directory.List, Group: 11}, nil
 	case local == "joe":
 		return directory.Resolution{Standing: directory.Outside, Target: directory.Target{ID: 90}, Forward: "joe@elsewhere.test"}, nil
 	case local == "everybody":
@@ -76,7 +78,7 @@ func target(i int) directory.Target {
 
 func (w *world) Expand(_ context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error) {
 	switch group {
-	case 7, 9:
+	case 7, 9, 11:
 		return []directory.Target{target(0), target(1)}, nil
 	case 10:
 		return []directory.Target{target(0), {ID: 90, Address: "joe@elsewhere.test", Forward: "joe@elsewhere.test"}}, nil
@@ -88,12 +90,20 @@ func (w *world) Expand(_ context.Context, group directory.ObjectID, p directory.
 	return some, nil
 }
 
-// MaySendTo: group 9 takes messages of alice, signed in, alone.
-func (w *world) MaySendTo(_ context.Context, from directory.Sender, group directory.ObjectID) error {
+// MaySendTo: group 9 takes messages of alice, signed in, alone; she moderates 11.
+func (w *world) MaySendTo(_ context.Context, from directory.Sender, group directory.ObjectID) ([]directory.Target, error) {
 	if group == 9 && !(from.Known && from.Address == "alice@example.test") {
-		return directory.ErrNotAllowed
+		return nil, directory.ErrNotAllowed
 	}
-	return nil
+	if group == 11 && !(from.Known && from.Address == "alice@example.test") {
+		return []directory.Target{target(0)}, nil
+	}
+	return nil, nil
+}
+
+// Expects: the queue waits for one decision.
+func (w *world) Expects(_ context.Context, address string) (bool, error) {
+	return address == "approve-token@example.test", nil
 }
 
 func (w *world) MaySendAs(_ context.Context, as directory.Principal, address string) (bool, error) {

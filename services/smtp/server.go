@@ -37,7 +37,7 @@ import (
 type Directory interface {
 	Resolve(ctx context.Context, address string) (directory.Resolution, error)
 	Expand(ctx context.Context, group directory.ObjectID, p directory.Page) ([]directory.Target, error)
-	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) error
+	MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) ([]directory.Target, error)
 	MaySendAs(ctx context.Context, as directory.Principal, address string) (bool, error)
 }
 
@@ -58,6 +58,9 @@ type Deliverer interface {
 // for the first and changes nothing.
 type Queue interface {
 	Enqueue(ctx context.Context, s envelope.Submission, body envelope.Body) error
+	// Expects tells whether the queue gave an address that is nobody's to a
+	// moderator, for the decision.
+	Expects(ctx context.Context, address string) (bool, error)
 }
 
 // Options of the transport's doors.

@@ -117,8 +117,13 @@ func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
 	case directory.Person:
 		tx.persons = append(tx.persons, r.Target)
 	case directory.List:
-		if err := s.srv.dir.MaySendTo(ctx, s.sender(tx), r.Group); err != nil {
+		approvers, err := s.srv.dir.MaySendTo(ctx, s.sender(tx), r.Group)
+		if err != nil {
 			return smtpguard.Reply(err)
+		}
+		if len(approvers) > 0 { // it waits in the queue
+			tx.foreign++
+			break
 		}
 		tx.lists = append(tx.lists, r.Group)
 	case directory.Outside: // a contact of ours: the relay forwards to its address elsewhere
@@ -129,7 +134,14 @@ func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
 		}
 		tx.foreign++
 	default:
-		return s.deny(smtpguard.Errorf(550, [3]int{5, 1, 1}, "No such user here"))
+		expected, err := s.srv.queue.Expects(ctx, addr)
+		if err != nil {
+			return smtpguard.Reply(err)
+		}
+		if !expected {
+			return s.deny(smtpguard.Errorf(550, [3]int{5, 1, 1}, "No such user here"))
+		}
+		tx.foreign++
 	}
 	tx.to = append(tx.to, addr)
 	return nil

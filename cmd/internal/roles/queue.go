@@ -24,7 +24,7 @@ func (p *Program) openQueue(ctx context.Context) error {
 	}
 	c := p.Config.SMTP
 	r := relay.New(relaypg.New(db), p.dir, p.deliver, relay.Options{
-		Hostname: c.Hostname, Port: uint16(c.OutboundPort), Resolver: resolver(c.DNS),
+		Hostname: c.Hostname, Port: uint16(c.OutboundPort), Resolver: resolver(c.DNS), Moderation: c.Moderation.D(),
 		SmartHost: relay.SmartHost{
 			Addr: c.SmartHost, User: c.SmartHostUser, Password: c.SmartHostPass,
 			ImplicitTLS: portOf(c.SmartHost) == 465, Verify: !loopback(c.SmartHost), AllowClear: loopback(c.SmartHost),

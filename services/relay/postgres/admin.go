@@ -47,7 +47,7 @@ func (q *Queue) entries(ctx context.Context, which string, args ...any) (list []
 		select m.id, m.key, m.sender, m.size, m.created, m.expires,
 			r.address, r.state, r.next_at, r.lease is not null, r.attempts,
 			coalesce(r.last_at, 'epoch'), r.last_code, r.last_status, r.last_text, r.last_host
-		from queue.message m join queue.recipient r on r.message = m.id
+		from queue.message m join queue.recipient r on r.message = m.id and r.state <> 'done'
 		where m.id in (`+which+`) order by m.id, r.id`, args...)
 	if err != nil {
 		return nil, err

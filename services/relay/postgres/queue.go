@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -148,8 +149,8 @@ func (q *Queue) Take(ctx context.Context, now, until time.Time, limit int, busy 
 			order by id limit $3 + 1000 for update skip locked),
 		taken as (
 			update queue.recipient r set lease = $4, next_at = $5 from due where r.id = due.id
-			returning r.id, r.message, r.address, r.domain, r.attempts, r.warned)
-		select t.id, t.message, t.address, t.domain, t.attempts, t.warned,
+			returning r.id, r.message, r.address, r.domain, r.attempts, r.warned, r.listed, r.verdict, r.comment)
+		select t.id, t.message, t.address, t.domain, t.attempts, t.warned, t.listed, t.verdict, t.comment,
 			m.key, m.sender, m.trace, m.trusted, m.utf8, m.size, m.created, m.expires
 		from taken t join queue.message m on m.id = t.message
 		order by t.domain, t.message, t.id`, now, busy, limit, lease, until)
@@ -162,7 +163,7 @@ func (q *Queue) Take(ctx context.Context, now, until time.Time, limit int, busy 
 			r relay.Recipient
 			w relay.Work
 		)
-		if err := rows.Scan(&r.ID, &w.Message, &r.Address, &w.Domain, &r.Attempts, &r.Warned,
+		if err := rows.Scan(&r.ID, &w.Message, &r.Address, &w.Domain, &r.Attempts, &r.Warned, &r.Listed, &r.Verdict, &r.Comment,
 			&w.ID, &w.From, &w.Trace, &w.Trusted, &w.UTF8, &w.Size, &w.Created, &w.Expires); err != nil {
 			return nil, err
 		}
@@ -235,11 +236,25 @@ func (r *reader) Read(p []byte) (int, error) {
 func (q *Queue) Settle(ctx context.Context, w relay.Work, now time.Time, outcomes []relay.Outcome, notices []relay.Notice) (err error) {
 	defer fault.Wrap(&err, "settle message %s", w.ID)
 	return q.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		notices := slices.Clone(notices) // the transaction may run again
 		b := &pgx.Batch{}
 		b.Queue("select 1 from queue.message where id = $1 for update", w.Message)
 		for _, o := range outcomes {
-			if o.Done {
+			switch {
+			case o.Done && o.Listed:
+				b.Queue("update queue.recipient set state = 'done', lease = null where id = $1 and lease = $2", o.ID, w.Lease)
+				continue
+			case o.Done:
 				b.Queue("delete from queue.recipient where id = $1 and lease = $2", o.ID, w.Lease)
+				continue
+			case o.Asked != nil:
+				asked, err := moderate(ctx, tx, w, o, now)
+				if err != nil {
+					return err
+				}
+				if asked {
+					notices = append(notices, o.Asked.Requests...)
+				}
 				continue
 			}
 			b.Queue(`
@@ -250,11 +265,27 @@ func (q *Queue) Settle(ctx context.Context, w relay.Work, now time.Time, outcome
 				o.ID, w.Lease, o.State, o.Due, o.Warned, o.Last.At, o.Last.Code, o.Last.Status, o.Last.Text, o.Last.Host)
 		}
 		for _, n := range notices {
-			b.Queue(insert, arguments(n.Message, int64(len(n.Body)), q.enc.EncodeAll(n.Body, nil))...)
+			q.notice(b, n)
 		}
-		b.Queue("delete from queue.message m where id = $1 and not exists (select from queue.recipient where message = m.id)", w.Message)
+		b.Queue("delete from queue.message m where id = $1 and not exists (select from queue.recipient where message = m.id and state <> 'done')", w.Message)
 		return tx.Batch(ctx, b)
 	})
+}
+
+// notice puts a message of ours into the queue.
+func (q *Queue) notice(b *pgx.Batch, n relay.Notice) {
+	size := int64(len(n.Body))
+	chunk := func() []byte {
+		k := min(len(n.Body), chunkSize)
+		data := q.enc.EncodeAll(n.Body[:k], nil)
+		n.Body = n.Body[k:]
+		return data
+	}
+	b.Queue(insert, arguments(n.Message, size, chunk())...)
+	for i := 1; len(n.Body) > 0; i++ {
+		// Under an id that was seen before these are there.
+		b.Queue("insert into queue.chunk (message, n, data) select id, $2, $3 from queue.message where key = $1 on conflict do nothing", n.ID, i, chunk())
+	}
 }
 
 // Add gives a message further recipients.
@@ -262,8 +293,8 @@ func (q *Queue) Add(ctx context.Context, message int64, to []relay.Address, now 
 	defer fault.Wrap(&err, "add recipients to queued message %d", message)
 	addrs, domains := columns(to)
 	_, err = q.db.Exec(ctx, `
-		insert into queue.recipient (message, address, domain, next_at)
-		select $1, t.address, t.domain, $2 from unnest($3::text[], $4::text[]) as t (address, domain)
+		insert into queue.recipient (message, address, domain, next_at, listed)
+		select $1, t.address, t.domain, $2, true from unnest($3::text[], $4::text[]) as t (address, domain)
 		on conflict do nothing`, message, now, addrs, domains)
 	return err
 }
@@ -287,7 +318,7 @@ func (q *Queue) Stats(ctx context.Context) (n map[relay.State]int, err error) {
 		return nil, err
 	}
 	defer rows.Close()
-	n = map[relay.State]int{relay.Queued: 0, relay.Held: 0, relay.Dead: 0}
+	n = map[relay.State]int{relay.Queued: 0, relay.Held: 0, relay.Dead: 0, relay.Moderated: 0, relay.Done: 0}
 	for rows.Next() {
 		var s relay.State
 		var k int
@@ -299,16 +330,20 @@ func (q *Queue) Stats(ctx context.Context) (n map[relay.State]int, err error) {
 	return n, rows.Err()
 }
 
-// Sweep forgets old ids and old dead messages.
-func (q *Queue) Sweep(ctx context.Context, seen, dead time.Time) (err error) {
+// Sweep forgets old ids, old dead messages and old decisions.
+func (q *Queue) Sweep(ctx context.Context, seen, dead, decided time.Time) (err error) {
 	defer fault.Wrap(&err, "sweep the queue")
 	if _, err = q.db.Exec(ctx, `
 		delete from queue.seen where key in (select key from queue.seen where at < $1 order by at limit 10000)
 		and not exists (select from queue.message m where m.key = seen.key)`, seen); err != nil {
 		return err
 	}
-	_, err = q.db.Exec(ctx, `
+	if _, err = q.db.Exec(ctx, `
 		delete from queue.message m where expires < $1
-		and not exists (select from queue.recipient where message = m.id and state <> 'dead')`, dead)
+		and not exists (select from queue.recipient where message = m.id and state not in ('dead', 'done'))`, dead); err != nil {
+		return err
+	}
+	_, err = q.db.Exec(ctx, `
+		delete from queue.moderation where decided < $1 or expires < $1 and recipient is null`, decided)
 	return err
 }
