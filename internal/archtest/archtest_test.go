@@ -16,7 +16,7 @@ const module = "waypost"
 
 // Shelves used in several rows.
 const (
-	formats  = "internal/fault internal/envelope internal/mail internal/ical internal/vcard internal/tnef"
+	formats  = "internal/fault internal/envelope internal/mail internal/contentline internal/zone internal/recur internal/ical internal/vcard internal/tnef"
 	database = "internal/pgdb internal/pgcluster migrations" // not for who talks to peers
 )
 

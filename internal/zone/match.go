@@ -1,0 +1,108 @@
+package zone
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// window is how many years a zone is compared with others.
+const window = 3
+
+// firstYear and lastYear bound the years for which zones are compared.
+const (
+	firstYear = 1990
+	lastYear  = 2050
+)
+
+// behaviour is what a zone does in some years, as a key: the offset at the
+// beginning, then every change.
+func behaviour(l *time.Location, year int) (key string, changes bool) {
+	t := time.Date(year, 1, 1, 12, 0, 0, 0, time.UTC)
+	until := time.Date(year+window, 1, 1, 12, 0, 0, 0, time.UTC)
+	_, offset := t.In(l).Zone()
+	b := strconv.AppendInt(nil, int64(offset), 10)
+	for range 24 * window {
+		end, more := next(t, l)
+		if !more || !end.Before(until) {
+			break
+		}
+		t = end
+		if _, now := t.In(l).Zone(); now != offset { // a new name alone is no change
+			offset = now
+			b = strconv.AppendInt(append(b, ' '), t.Unix(), 10)
+			b = strconv.AppendInt(append(b, ' '), int64(offset), 10)
+			changes = true
+		}
+	}
+	return string(b), changes
+}
+
+// behaviours has the known zones by what they do from a year on.
+var behaviours struct {
+	sync.Mutex
+	byYear map[int]map[string][]string
+}
+
+func alike(key string, year int) []string {
+	behaviours.Lock()
+	defer behaviours.Unlock()
+	if behaviours.byYear == nil {
+		behaviours.byYear = map[int]map[string][]string{}
+	}
+	index := behaviours.byYear[year]
+	if index == nil {
+		index = map[string][]string{}
+		for _, name := range windows().order {
+			if l := ianaZone(name); l != nil {
+				k, _ := behaviour(l, year)
+				index[k] = append(index[k], name)
+			}
+		}
+		behaviours.byYear[year] = index
+	}
+	return index[key]
+}
+
+// likely come first among zones that behave alike: most people live there.
+var likely = []string{
+	"Europe/Berlin", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "Europe/London",
+	"Europe/Kyiv", "Europe/Istanbul", "Europe/Moscow", "Asia/Kolkata", "Asia/Shanghai", "Asia/Tokyo", "Australia/Sydney",
+	"America/Sao_Paulo", "Africa/Johannesburg", "Asia/Dubai", "Asia/Karachi", "Asia/Bangkok", "America/Bogota", "Etc/UTC",
+}
+
+// Match finds the known zone that behaves from a year on as l does. hint is any
+// text that may name a place: among several the zone of that place is taken. A
+// zone that never changes is matched only by such a place: an offset alone does
+// not say where.
+func Match(l *time.Location, year int, hint string) *time.Location {
+	year = min(max(year, firstYear), lastYear)
+	key, changes := behaviour(l, year)
+	names := alike(key, year)
+	if len(names) == 0 {
+		return nil
+	}
+	hint = strings.ToLower(hint)
+	for _, name := range names {
+		city := strings.ToLower(strings.ReplaceAll(name[strings.LastIndexByte(name, '/')+1:], "_", " "))
+		if len(city) > 2 && strings.Contains(hint, city) && !strings.HasPrefix(name, "Etc/") {
+			return ianaZone(name)
+		}
+	}
+	if !changes {
+		return nil
+	}
+	return ianaZone(mostLikely(names))
+}
+
+func mostLikely(names []string) string {
+	for _, want := range likely {
+		for _, name := range names {
+			if name == want {
+				return name
+			}
+		}
+	}
+	return names[0]
+}
