@@ -307,6 +307,33 @@ func (x *Index) Resolve(dn tree.DN) (id directory.ObjectID, matched tree.DN, ok 
 	return objectID(n), nil, true
 }
 
+// Child finds what an RDN names right below an object, tombstones among it.
+func (x *Index) Child(parent directory.ObjectID, rdn tree.RDN) (directory.ObjectID, bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if parent < 1 || parent > MaxID {
+		return 0, false
+	}
+	id, ok := x.child(uint32(parent), rdn)
+	return objectID(id), ok
+}
+
+// SID gives an object's objectSid.
+func (x *Index) SID(id directory.ObjectID) (string, bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if id < 1 || id > MaxID {
+		return "", false
+	}
+	s := x.table.live(uint32(id))
+	if s == nil {
+		return "", false
+	}
+	r := x.record(s)
+	sid := strings.Clone(x.sid(s, &r))
+	return sid, sid != ""
+}
+
 // DN gives an object's name now.
 func (x *Index) DN(id directory.ObjectID) (tree.DN, bool) {
 	x.mu.RLock()

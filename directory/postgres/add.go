@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"waypost/directory"
@@ -241,8 +240,8 @@ func (w *writing) addDomainDraft(ctx context.Context, r *rights, d *draft) error
 	return w.furnish(ctx, d.o.id)
 }
 
-// place finds the containers, what links lead to and who has names already, in
-// one round trip, and gives ids.
+// place finds the containers, what links lead to and who has names already, and
+// gives ids.
 func (a *addition) place(ctx context.Context) error {
 	var dns []tree.DN
 	var asked []*draft
@@ -264,26 +263,10 @@ func (a *addition) place(ctx context.Context) error {
 			}
 		}
 	}
-	b := &pgx.Batch{}
-	q, err := a.w.ask(ctx, b, dns)
-	if err != nil {
+	var err error
+	if a.spots, a.taken, err = a.w.survey(ctx, dns, a.kinds, a.texts); err != nil {
 		return err
 	}
-	a.taken = nameSet{}
-	if len(a.kinds) > 0 {
-		b.Queue(whoseSQL, a.kinds, a.texts).Query(func(rows pgx.Rows) error {
-			return scanNames(rows, func(k nameKey, id directory.ObjectID) { a.taken.take(k, id) })
-		})
-	}
-	if b.Len() > 0 {
-		if err := a.w.Batch(ctx, b); err != nil {
-			return err
-		}
-	}
-	if err := q.finish(ctx, a.w); err != nil {
-		return err
-	}
-	a.spots = q.spots
 	for i, d := range asked {
 		if d.err == nil {
 			if d.err = a.put(d, &a.spots[i]); d.err == nil {
@@ -524,6 +507,7 @@ func (a *addition) nameAll(ctx context.Context) error {
 		for _, k := range dv.keys {
 			taken.take(k, d.o.id)
 		}
+		d.derived = dv
 	}
 	return nil
 }
@@ -615,10 +599,7 @@ func (a *addition) rows(ctx context.Context) error {
 		o := d.o
 		one = o
 		o.usn, o.created = w.usn, now
-		dv, err := o.derive(w.schema)
-		if err != nil {
-			return err
-		}
+		dv := d.derived
 		raw, err := json.Marshal(o.attrs)
 		if err != nil {
 			return err

@@ -66,7 +66,7 @@ var laws = []struct{ law, sql string }{
 		WITH RECURSIVE tree (id) AS (
 			SELECT id FROM directory.object WHERE parent IS NULL
 			UNION SELECT o.id FROM directory.object o JOIN tree t ON o.parent = t.id)
-		SELECT id FROM directory.object WHERE id NOT IN (SELECT id FROM tree)`},
+		SELECT id FROM directory.object o WHERE NOT EXISTS (SELECT FROM tree t WHERE t.id = o.id)`},
 	{"the names of an object are its rows", `
 		SELECT o.id FROM directory.object o LEFT JOIN (
 			SELECT object, string_agg(kind || key, E'\n' ORDER BY kind, key) AS names FROM directory.name GROUP BY object) n ON n.object = o.id

@@ -27,7 +27,8 @@ type draft struct {
 	expires  *time.Time
 	must     bool // the password must be changed first
 	enabled  bool
-	err      error // why this one is refused
+	err      error   // why this one is refused
+	derived  derived // of o, once its names are known to be free
 }
 
 // draftLink is an attribute of DN syntax with the names it is to have.

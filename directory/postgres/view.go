@@ -241,6 +241,19 @@ func (v *view) get(id directory.ObjectID) *entry {
 	return v.entry(id)
 }
 
+// spot gives what an object is, without what is above it.
+func (v *view) spot(id directory.ObjectID) (spot, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	s := v.slot(id)
+	if s == nil {
+		return spot{}, false
+	}
+	var rdn, skip string
+	v.texts.read(s.text, &rdn, &skip, &skip, &skip, &skip, &skip)
+	return spot{id: id, class: v.dict.list[s.class], rdn: rdn, kind: directory.Kind(s.kind)}, true
+}
+
 // named finds who has a name. The lock is held.
 func (v *view) named(kind nameKind, key string) *entry {
 	id := v.names.find(kind, key, v.namesOf)
