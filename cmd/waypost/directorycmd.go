@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"waypost/directory"
+	"waypost/directory/access"
 	dirpg "waypost/directory/postgres"
 	"waypost/directory/tree"
 	"waypost/internal/fault"
@@ -30,7 +31,7 @@ type directoryCmd struct {
 		Filter      string   `help:"Only entries that the filter finds (RFC 4515)." placeholder:"FILTER"`
 		Attributes  []string `help:"Only these attributes." placeholder:"NAME"`
 		Operational bool     `help:"Also what the server keeps itself, like objectGUID; an import leaves it out."`
-	} `cmd:"" help:"Write entries as LDIF. Passwords and rights are not part of it: a backup is one of the database."`
+	} `cmd:"" help:"Write entries as LDIF, and behind them the rights on them. Passwords are not part of it: a backup is one of the database."`
 	Search struct {
 		Filter     string   `arg:"" optional:"" default:"(objectClass=*)" help:"What to find (RFC 4515), like '(anr=smith)'."`
 		Base       string   `help:"Where to look; everywhere if not given." placeholder:"DN"`
@@ -176,15 +177,15 @@ func toFile(name string, out io.Writer, write func(io.Writer) error) error {
 	return os.Rename(f.Name(), name)
 }
 
-// notExported are attributes that make sense in this directory only: numbers of
-// objects are written in them.
-var notExported = map[string]bool{"accessControlEntry": true, "nTSecurityDescriptor": true}
+// notExported are attributes that make sense in this directory only. Rights are
+// written behind the entries, with names in place of numbers.
+var notExported = map[string]bool{access.AttributeName: true, "nTSecurityDescriptor": true}
 
 func (a *app) directoryExport(ctx context.Context, c *cli) error {
 	in := c.Directory.Export
 	q := tree.Query{Scope: tree.Sub, DomainScope: true, Attributes: in.Attributes}
 	if len(q.Attributes) == 0 {
-		q.Attributes = []string{"*"}
+		q.Attributes = []string{"*", access.AttributeName}
 	}
 	if in.Operational {
 		q.Attributes = append(q.Attributes, "+")
@@ -204,6 +205,7 @@ func (a *app) directoryExport(ctx context.Context, c *cli) error {
 	bar := progress("exporting", -1, false)
 	err = toFile(in.File, a.out.out, func(w io.Writer) error {
 		out := ldif.NewWriter(w)
+		var rights []*ldif.Record
 		seen := map[int64]bool{} // only needed where contexts overlap
 		for _, base := range bases {
 			q := q
@@ -218,8 +220,18 @@ func (a *app) directoryExport(ctx context.Context, c *cli) error {
 				if n++; n%1000 == 0 {
 					_ = bar.Set(n)
 				}
+				if len(in.Attributes) == 0 && !in.Operational {
+					if r := a.exportedRights(e); r != nil {
+						rights = append(rights, r)
+					}
+				}
 				return out.Write(a.exported(e, in.Operational, len(in.Attributes) > 0))
 			}); err != nil {
+				return err
+			}
+		}
+		for _, r := range rights {
+			if err := out.Write(r); err != nil {
 				return err
 			}
 		}

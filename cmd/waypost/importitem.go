@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"waypost/directory"
+	"waypost/directory/access"
 	dirpg "waypost/directory/postgres"
 	"waypost/directory/schema"
 	"waypost/directory/tree"
@@ -205,6 +206,11 @@ func (m *importer) change(ctx context.Context, it *item) error {
 			}
 			if why != "" && len(values) == 0 {
 				continue
+			}
+			if strings.EqualFold(name, access.AttributeName) {
+				if values, err = m.localRights(ctx, values); err != nil {
+					return m.refuse(it, err)
+				}
 			}
 			mods = append(mods, tree.Modification{Op: tree.ModOp(mod.Op), Name: name, Values: values})
 		}

@@ -19,6 +19,7 @@ import (
 
 	"waypost/directory/authn"
 	dirpg "waypost/directory/postgres"
+	"waypost/directory/tree"
 	"waypost/internal/config"
 	"waypost/internal/fault"
 	"waypost/internal/ldif"
@@ -326,7 +327,30 @@ func TestExportImport(t *testing.T) {
 	if !json.Valid(out.Bytes()) {
 		t.Errorf("no JSON: %s", out)
 	}
+	// Rights name people by number, and get them back by name.
+	domain, err := tree.ParseDN("DC=x,DC=test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	help := domain.Child(tree.RDN{{Attribute: "cn", Value: `Help "Desk", too`}})
+	done, err := a.tree().AddEntry(t.Context(), operator(), help, []tree.Attribute{
+		{Name: "objectClass", Values: []string{"group"}}, {Name: "sAMAccountName", Values: []string{"help"}}, {Name: "mail", Values: []string{"help@bücher.example"}},
+	}, tree.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	right := fmt.Sprintf("allow #%d reset-password,write attributes(lockoutTime) on below(user)", done.ID)
+	if _, err := a.tree().ModifyEntry(t.Context(), operator(), domain, []tree.Modification{{Op: tree.ModAdd, Name: "accessControlEntry", Values: []string{right}}}, tree.Options{}); err != nil {
+		t.Fatal(err)
+	}
 	first := export(t, a)
+	for _, want := range []string{
+		"\ndn: DC=x,DC=test\nchangetype: modify\nreplace: accessControlEntry\n", "accessControlEntry: allow \"CN=Help \\22Desk", "\ndc: x\n", "\nmail: help@xn--bcher-kva.example\n",
+	} {
+		if !strings.Contains(strings.ReplaceAll(first, "\n ", ""), want) {
+			t.Errorf("no %q in the export", want)
+		}
+	}
 	b, _ := newApp(t)
 	sum := runImport(t, importerOf(t, b, ldifFile(t, first), 100))
 	if sum.Refused != 0 || sum.Added == 0 {

@@ -311,6 +311,9 @@ func (x *Index) keysOf(k *keys, info []attribute, id, parent uint32, r *record, 
 	}
 	name := &info[x.nameAttr]
 	buf = x.keyOf(k, name, id, r.rdn, buf)
+	if label := firstLabel(r.rdn); len(label) < len(r.rdn) && r.rdnAttr == x.dcAttr { // a domain's
+		buf = x.keyOf(k, name, id, label, buf)
+	}
 	for b := r.stored; len(b) > 0; {
 		n, values, rest := next(b)
 		b = rest

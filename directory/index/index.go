@@ -57,7 +57,7 @@ type Index struct {
 	fixed atomic.Pointer[schemaNames]
 	wants wants
 
-	nameAttr, guidAttr, sidAttr uint16
+	nameAttr, guidAttr, sidAttr, dcAttr uint16
 }
 
 // New makes an empty index. cold may be nil when no object has cold attributes.
@@ -100,7 +100,7 @@ func (x *Index) setSchema(s *schema.Schema) {
 	grow(len(s.Classes()), &x.classes)
 	grow(len(s.Classes()), &x.extra)
 	x.naming = append(x.naming, make([]bool, max(0, len(info)-len(x.naming)))...)
-	for name, at := range map[string]*uint16{"name": &x.nameAttr, "objectGUID": &x.guidAttr, "objectSid": &x.sidAttr} {
+	for name, at := range map[string]*uint16{"name": &x.nameAttr, "objectGUID": &x.guidAttr, "objectSid": &x.sidAttr, "dc": &x.dcAttr} {
 		if a, ok := s.Attribute(name); ok {
 			*at = uint16(a.Number)
 		}

@@ -409,7 +409,7 @@ func (e *subject) stored(n *node) tree.Truth {
 	if n.Op == tree.Present {
 		return truth(named || len(values) > 0 || e.s.flags&flagCold != 0 && e.r.isCold(uint16(n.a.Number)))
 	}
-	if named && e.meets(n, n.a, e.r.rdn) {
+	if named && e.meets(n, n.a, e.shownRDN()) {
 		return tree.True
 	}
 	if n.Op == tree.Extensible && n.Rule != nil && len(values) == 0 && !named {
@@ -515,10 +515,10 @@ func (e *subject) begins(n *node) bool {
 		return len(e.buf) >= len(n.Initial) && string(e.buf[:len(n.Initial)]) == n.Initial && e.reads(a)
 	}
 	if e.s.parent != 0 {
-		if n.names[e.x.nameAttr] && meets(&e.x.info[e.x.nameAttr], e.r.rdn) {
+		if n.names[e.x.nameAttr] && meets(&e.x.info[e.x.nameAttr], e.shownRDN()) {
 			return true
 		}
-		if n.names[e.r.rdnAttr] && meets(&e.x.info[e.r.rdnAttr], e.r.rdn) {
+		if n.names[e.r.rdnAttr] && meets(&e.x.info[e.r.rdnAttr], e.shownRDN()) {
 			return true
 		}
 	}

@@ -59,6 +59,14 @@ type subject struct {
 	bound bool // the partial attribute set only
 }
 
+// shownRDN: a domain is kept under its DNS name, and called by its first label.
+func shownRDN(o *index.Object) string {
+	if o.Class == "domainDNS" {
+		return strings.Split(o.RDN.Value, ".")[0]
+	}
+	return o.RDN.Value
+}
+
 func (s subject) Name() tree.DN {
 	dn, _ := s.m.dn(s.o.ID)
 	return dn
@@ -183,7 +191,7 @@ func (s subject) Values(a *schema.Attribute) []string {
 	case "objectCategory":
 		return one("CN=" + schema.CommonName(class.ObjectCategory().Name) + "," + configuration)
 	case "name":
-		return one(o.RDN.Value)
+		return one(shownRDN(o))
 	case "distinguishedName", "entryDN":
 		return one(s.Name().String())
 	case "objectGUID":
@@ -236,7 +244,7 @@ func (s subject) Values(a *schema.Attribute) []string {
 	}
 	var values []string
 	if a.Name == o.RDN.Attribute {
-		values = one(o.RDN.Value)
+		values = one(shownRDN(o))
 	}
 	for _, stored := range o.Attributes {
 		if stored.Name == a.Name {

@@ -50,6 +50,20 @@ func parseRecord(b []byte) (r record) {
 	return r
 }
 
+// shownRDN is the RDN as an attribute shows it: a domain is kept under its whole
+// DNS name, and its dc and name are the first label of that.
+func (e *subject) shownRDN() string {
+	if e.s.flags&flagDomain != 0 {
+		return firstLabel(e.r.rdn)
+	}
+	return e.r.rdn
+}
+
+func firstLabel(domain string) string {
+	label, _, _ := strings.Cut(domain, ".")
+	return label
+}
+
 // rdnOf reads only the name of a record.
 func rdnOf(b []byte) (attr uint16, rdn string) {
 	n, b := uvarint(b)

@@ -198,7 +198,7 @@ func (e *subject) values(a *attribute) []string {
 	}
 	stored := x.decode(&b, e.r.find(uint16(a.Number)), &e.r)
 	if int(e.r.rdnAttr) == a.Number && e.s.parent != 0 {
-		return append([]string{e.r.rdn}, stored...)
+		return append([]string{e.shownRDN()}, stored...)
 	}
 	return stored
 }
@@ -212,7 +212,7 @@ func (x *Index) made(b *batch, w *want, e *subject, a *attribute, name string) [
 	case notMade:
 		return e.rdnValues(b, a)
 	case madeName:
-		return b.one(r.rdn)
+		return b.one(e.shownRDN())
 	case madeObjectClass:
 		return x.objectClass(b, class, r)
 	case madeStructuralClass:
@@ -331,9 +331,9 @@ func (x *Index) madeSeldom(b *batch, w *want, e *subject, a *attribute, class *s
 func (e *subject) rdnValues(b *batch, a *attribute) []string {
 	stored := e.r.find(uint16(a.Number))
 	if len(stored) == 0 {
-		return b.one(e.r.rdn)
+		return b.one(e.shownRDN())
 	}
-	return append([]string{e.r.rdn}, e.x.decode(b, stored, &e.r)...)
+	return append([]string{e.shownRDN()}, e.x.decode(b, stored, &e.r)...)
 }
 
 // objectClass is schema.Shape's order: top first, the most specific class last,

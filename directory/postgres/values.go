@@ -123,9 +123,11 @@ func special(a *schema.Attribute, v string) (string, error) {
 			return violated("mailNickname has neither spaces nor @")
 		}
 	case "mail":
-		if _, err := directory.AddressKey(v); err != nil {
+		address, err := cleanDomain(v)
+		if err != nil {
 			return violated("%q is not a mail address", v)
 		}
+		return address, nil
 	case "proxyAddresses", "targetAddress":
 		return cleanProxy(a.Name, v)
 	case "accessControlEntry":
@@ -156,15 +158,23 @@ func cleanProxy(name, v string) (string, error) {
 		if kind != "smtp" {
 			kind = "SMTP"
 		}
-		local, domain, err := directory.SplitAddress(address)
+		clean, err := cleanDomain(address)
 		if err != nil {
 			return "", tree.Refuse(tree.ResultConstraintViolation, "%s: %q is not a mail address", name, address)
 		}
-		if !strings.ContainsAny(local, " \"") {
-			address = local + "@" + domain
-		}
+		address = clean
 	}
 	return kind + ":" + address, nil
+}
+
+// cleanDomain gives an address with its domain in A-labels. One whose local part
+// wants quotes stays as it is.
+func cleanDomain(address string) (string, error) {
+	local, domain, err := directory.SplitAddress(address)
+	if err == nil && !strings.ContainsAny(local, " \"") {
+		address = local + "@" + domain
+	}
+	return address, err
 }
 
 // forbiddenInSAM are the characters that AD forbids in an account name.
