@@ -195,10 +195,13 @@ func (f *feed) now() directory.USN {
 	return f.usn
 }
 
-func (f *feed) fresh() bool {
+func (f *feed) fresh() bool { return f.silent() < 2*lookEvery }
+
+// silent is how long the database has not been seen.
+func (f *feed) silent() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return time.Since(f.at) < 2*lookEvery
+	return time.Since(f.at)
 }
 
 // Follow implements directory.Directory.

@@ -71,17 +71,18 @@ type Store struct {
 	news   chan lockNews // of lock-outs, for Run
 	wake   chan struct{} // somebody else committed
 
-	schema atomic.Pointer[schema.Schema]
-	index  atomic.Pointer[index.Index]
-	sights sights
-	founds foundLists
-	moves  moves
-	refs   sync.Map // link numbers without AD's, by attribute, that are committed
-	writes writeQueue
-	sync   chan struct{} // capacity 1: who holds it reads the change log
-	whole  directory.USN // all changes up to it are in the view; who holds sync reads it
-	view   view
-	feed   feed
+	schema  atomic.Pointer[schema.Schema]
+	index   atomic.Pointer[index.Index]
+	sights  sights
+	founds  foundLists
+	moves   moves
+	refs    sync.Map // link numbers without AD's, by attribute, that are committed
+	writes  writeQueue
+	sync    chan struct{} // capacity 1: who holds it reads the change log
+	running atomic.Bool   // Run is
+	whole   directory.USN // all changes up to it are in the view; who holds sync reads it
+	view    view
+	feed    feed
 }
 
 // Open reads the whole directory (480,000 objects take seconds) and answers
@@ -108,6 +109,8 @@ func Open(ctx context.Context, db *pgdb.DB, o Options) (_ *Store, err error) {
 // Run keeps the view in step with the database until ctx ends, and returns its
 // error then.
 func (s *Store) Run(ctx context.Context) error {
+	s.running.Store(true)
+	defer s.running.Store(false)
 	var owned sync.WaitGroup
 	defer owned.Wait()
 	owned.Go(func() { _ = s.notify.Run(ctx) })

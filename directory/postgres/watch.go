@@ -60,20 +60,23 @@ func (w watched) set(id directory.ObjectID, in bool) {
 
 // watch is one watched search.
 type watch struct {
-	s    *Store
-	as   directory.Principal
-	q    tree.Query
-	fn   func(*tree.Event) error
-	in   watched
-	at   directory.USN // everything up to it was told
-	view index.Sight
+	s  *Store
+	as directory.Principal
+	q  tree.Query
+	fn func(*tree.Event) error
+	in watched
+	// early are entries that were told as a change after the one that was looked
+	// at left them: that one has been told, too.
+	early map[directory.ObjectID]directory.USN
+	at    directory.USN // everything up to it was told
+	view  index.Sight
 }
 
 // Watch implements tree.Tree. The position of an event is the USN after which a
 // client may go on; groups that the reader enters meanwhile count for what
 // changes from then on.
 func (s *Store) Watch(ctx context.Context, as directory.Principal, q *tree.Query, fn func(*tree.Event) error) (err error) {
-	w := &watch{s: s, as: as, q: *q, fn: fn, in: watched{}}
+	w := &watch{s: s, as: as, q: *q, fn: fn, in: watched{}, early: map[directory.ObjectID]directory.USN{}}
 	w.q.Sort, w.q.Limit, w.q.After = nil, 0, 0
 	since := q.Since
 	w.q.Since = 0
@@ -98,6 +101,9 @@ func (w *watch) begin(ctx context.Context) error {
 	w.at = w.s.feed.now()
 	return w.s.index.Load().Search(ctx, &w.q, w.view, func(e *tree.Entry) error {
 		w.in.set(e.ID, true)
+		if e.USN > w.at {
+			w.early[e.ID] = e.USN
+		}
 		return w.fn(&tree.Event{Entry: e, ID: e.ID, GUID: e.GUID, Added: true, USN: w.at})
 	})
 }
@@ -203,11 +209,21 @@ func (w *watch) tell(ctx context.Context, id directory.ObjectID, usn directory.U
 			}
 			return err
 		}
+		if told := w.early[id]; told > 0 {
+			delete(w.early, id)
+			if told == e.USN && was && !moved {
+				return nil
+			}
+		}
+		if e.USN > usn {
+			w.early[id] = e.USN
+		}
 		return w.fn(&tree.Event{Entry: e, ID: id, GUID: e.GUID, Added: !was && !resumed, Moved: moved && was, USN: usn})
 	}
 	if !was && !resumed {
 		return nil
 	}
+	delete(w.early, id)
 	guid, ok := w.s.guid(ctx, id)
 	if !ok {
 		return nil

@@ -24,7 +24,15 @@ const (
 	queued = 4096
 	// writeTimeout bounds one transaction.
 	writeTimeout = 2 * time.Minute
+	// unseen is how long after the last sign of life of the database a write
+	// waits for it: a little less than what a gate trusts without one, so that
+	// its client hears of it.
+	unseen = 25 * time.Second
 )
+
+// letGo makes PostgreSQL take the counter row from a process that has gone
+// silent within a transaction, before those who wait for the row give up.
+const letGo = `set_config('idle_in_transaction_session_timeout', '10s', true)`
 
 // byIndex makes PostgreSQL find rows by their index, one after the other, for the
 // rest of the transaction. Plans of foreign keys and statements are kept for a
@@ -182,11 +190,12 @@ func (s *savepoints) back(ctx context.Context) error {
 // and answers each.
 func (s *Store) commit(batch []*job) (finish func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer s.whileSeen(cancel)()
 	var last directory.USN
 	var own *ownWrites
 	err := s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		var c counters
-		err := tx.QueryRow(ctx, `SELECT usn, object, mailbox, `+byIndex+` FROM directory.forest FOR UPDATE`).Scan(&c.usn, &c.object, &c.mailbox, nil)
+		err := tx.QueryRow(ctx, `SELECT usn, object, mailbox, `+byIndex+`, `+letGo+` FROM directory.forest FOR UPDATE`).Scan(&c.usn, &c.object, &c.mailbox, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -223,10 +232,37 @@ func (s *Store) commit(batch []*job) (finish func()) {
 		b.Queue(`UPDATE directory.forest SET usn = $1, object = $2, mailbox = $3`, c.usn, c.object, c.mailbox)
 		return tx.SendBatchAndCommit(ctx, b)
 	})
+	if err != nil && ctx.Err() != nil && fault.Of(err) != fault.Unavailable {
+		err = fault.From(fault.Unavailable, err, "the directory's database does not answer")
+		for _, j := range batch {
+			j.err = err
+		}
+	}
 	return func() {
 		defer cancel()
 		s.show(ctx, batch, own, last, err)
 	}
+}
+
+// whileSeen calls cancel once the database has been silent for too long, until
+// the function that it gives is called. It is asked on another connection all
+// the time while Run runs: a transaction that takes long is no sign.
+func (s *Store) whileSeen(cancel func()) (end func()) {
+	if !s.running.Load() {
+		return func() {}
+	}
+	var t *time.Timer
+	began := make(chan struct{})
+	t = time.AfterFunc(max(0, unseen-s.feed.silent()), func() {
+		<-began // t is set
+		if left := unseen - s.feed.silent(); left > 0 {
+			t.Reset(left)
+		} else {
+			cancel()
+		}
+	})
+	close(began)
+	return func() { t.Stop() }
 }
 
 // show brings what was committed into the view and answers the jobs.
