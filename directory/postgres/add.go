@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"waypost/directory"
@@ -47,23 +48,46 @@ func (s *Store) AddEntry(ctx context.Context, as directory.Principal, dn tree.DN
 	if d.err != nil {
 		return done, d.err
 	}
-	first := *d.o
-	err = s.write(ctx, actor{as: r.as, from: o.From, op: "add", name: dn.String()}, func(ctx context.Context, w *writing) error {
-		*d.o = first // the transaction may run more than once
-		d.o.attrs, d.err = cloneAttributes(first.attrs), nil
-		if err := w.addDrafts(ctx, r, []*draft{d}); err != nil {
+	d.r = r
+	j := &job{ctx: ctx, by: actor{as: r.as, from: o.From, op: "add", name: dn.String()}}
+	a := &adding{d: d, first: *d.o}
+	j.fn = func(ctx context.Context, w *writing) error {
+		a.by = j.by
+		if err := w.addAll(ctx, []*adding{a}); err != nil {
 			return err
 		}
-		if d.err != nil {
-			return d.err
-		}
-		done = tree.Written{ID: d.o.id, USN: w.usn}
-		return nil
-	})
+		return d.err
+	}
+	if !d.alone() {
+		j.add = a
+	}
+	if err = s.do(j); err == nil {
+		done = tree.Written{ID: d.o.id, USN: d.o.usn}
+	}
 	if err != nil {
 		return tree.Written{}, err
 	}
 	return done, s.postRead(ctx, r, &done, o)
+}
+
+// adding is a new entry whose caller waits for it.
+type adding struct {
+	d     *draft
+	first object // as it was before any try
+	by    actor
+}
+
+// addAll adds entries of several callers; what is refused says so in its draft.
+// It may run more than once.
+func (w *writing) addAll(ctx context.Context, list []*adding) error {
+	drafts := make([]*draft, len(list))
+	for i, a := range list {
+		d := a.d
+		*d.o = a.first
+		d.o.attrs, d.err, d.by = cloneAttributes(a.first.attrs), nil, &a.by
+		drafts[i] = d
+	}
+	return w.addDrafts(ctx, drafts)
 }
 
 // AddEntries adds up to 5,000 entries in one transaction and tells of each what
@@ -112,9 +136,9 @@ func (s *Store) AddEntries(ctx context.Context, as directory.Principal, list []N
 		err := s.write(ctx, by, func(ctx context.Context, w *writing) error {
 			for i, d := range part {
 				*d.o, d.err = firsts[i], refused[i]
-				d.o.attrs = cloneAttributes(firsts[i].attrs)
+				d.o.attrs, d.r = cloneAttributes(firsts[i].attrs), r
 			}
-			return w.addDrafts(ctx, r, part)
+			return w.addDrafts(ctx, part)
 		})
 		if err != nil && len(part) > 1 {
 			return nil, err
@@ -171,7 +195,6 @@ func cloneAttributes(a attributes) attributes {
 // addition is a set of entries that is being added.
 type addition struct {
 	w      *writing
-	r      *rights
 	drafts []*draft
 	local  map[string]*draft // by DN.Key: what was placed so far
 	chains map[*draft][]directory.ObjectID
@@ -204,14 +227,14 @@ type linkTo struct {
 
 // addDrafts adds entries; what is refused says so in its draft. An error is
 // none of theirs and undoes all.
-func (w *writing) addDrafts(ctx context.Context, r *rights, drafts []*draft) error {
+func (w *writing) addDrafts(ctx context.Context, drafts []*draft) error {
 	a := &addition{
-		w: w, r: r, drafts: drafts, local: make(map[string]*draft, len(drafts)),
+		w: w, drafts: drafts, local: make(map[string]*draft, len(drafts)),
 		chains: map[*draft][]directory.ObjectID{}, sids: map[*draft][]byte{}, links: map[*draft]map[linkTo]bool{},
 		made: map[*draft]bool{}, named: map[int32]string{},
 	}
 	if len(drafts) == 1 && drafts[0].err == nil && drafts[0].fam == domain {
-		return w.addDomainDraft(ctx, r, drafts[0])
+		return w.addDomainDraft(ctx, drafts[0])
 	}
 	for _, step := range []func(context.Context) error{a.place, a.link, a.nameAll, a.rows} {
 		if err := step(ctx); err != nil {
@@ -222,8 +245,8 @@ func (w *writing) addDrafts(ctx context.Context, r *rights, drafts []*draft) err
 }
 
 // addDomainDraft adds a domain by its name in the tree.
-func (w *writing) addDomainDraft(ctx context.Context, r *rights, d *draft) error {
-	if !r.all() {
+func (w *writing) addDomainDraft(ctx context.Context, d *draft) error {
+	if !d.r.all() {
 		d.err = errForbidden
 		return nil
 	}
@@ -288,19 +311,19 @@ func (a *addition) put(d *draft, s *spot) error {
 		d.o.parent, parentClass = up.o.id, up.o.class
 		a.chains[d] = append([]directory.ObjectID{up.o.id}, a.chains[up]...)
 		a.sids[d] = a.sids[up]
-		perms = a.r.on(subject{id: up.o.id, class: up.o.class, chain: a.chains[up]})
+		perms = d.r.on(subject{id: up.o.id, class: up.o.class, chain: a.chains[up]})
 	} else {
 		switch {
 		case s.id != 0 && s.left == 0:
-			return a.w.occupied(a.r, s, d.dn)
+			return a.w.occupied(d.r, s, d.dn)
 		case s.id == 0 || s.left > 1 || s.deleted:
-			return a.w.absent(a.r, s, d.dn)
+			return a.w.absent(d.r, s, d.dn)
 		}
 		d.o.parent, parentClass = s.id, s.class
 		a.chains[d] = append([]directory.ObjectID{s.id}, s.chain...)
 		a.sids[d] = s.domSID
-		if perms = a.r.at(s); !perms.Visible() {
-			return a.w.absent(a.r, s, d.dn)
+		if perms = d.r.at(s); !perms.Visible() {
+			return a.w.absent(d.r, s, d.dn)
 		}
 		if s.isGraves() {
 			return tree.Refuse(tree.ResultUnwillingToPerform, "nothing is added to what was removed")
@@ -340,7 +363,7 @@ func (a *addition) grants(d *draft, parent *access.Permissions) error {
 		return errForbidden
 	}
 	for name := range d.o.attrs {
-		if above[name] && !a.r.all() {
+		if above[name] && !d.r.all() {
 			return errForbidden
 		}
 	}
@@ -370,11 +393,13 @@ func (a *addition) link(ctx context.Context) error {
 		if t.d.err != nil {
 			continue
 		}
-		if other := a.local[t.to.Key()]; other != nil && other.err == nil {
+		// What another caller adds at the same time may be none of this one's
+		// business; it is not there yet.
+		if other := a.local[t.to.Key()]; other != nil && other.err == nil && other.r == t.d.r {
 			a.lead(ctx, t.d, t.a, &spot{id: other.o.id, class: other.o.class, rdn: other.o.rdn})
 			continue
 		}
-		if s := &a.spots[t.at]; !s.there() || !a.r.seesSpot(s) {
+		if s := &a.spots[t.at]; !s.there() || !t.d.r.seesSpot(s) {
 			t.d.err = tree.Refuse(tree.ResultConstraintViolation, "%s: no such object: %s", t.a.Name, t.to)
 			continue
 		}
@@ -385,7 +410,7 @@ func (a *addition) link(ctx context.Context) error {
 		if d.err != nil {
 			continue
 		}
-		if !a.r.all() {
+		if !d.r.all() {
 			err := a.reach(ctx, d)
 			var refused *tree.Refusal
 			if err != nil && !errors.As(err, &refused) && !notFound(err) {
@@ -586,7 +611,8 @@ func (a *addition) rows(ctx context.Context) error {
 	a.lean()
 	w := a.w
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	var one *object
+	lines := &pgx.Batch{}
+	var one *draft
 	n := 0
 	for _, d := range a.drafts {
 		if d.err != nil {
@@ -597,7 +623,7 @@ func (a *addition) rows(ctx context.Context) error {
 		}
 		n++
 		o := d.o
-		one = o
+		one = d
 		o.usn, o.created = w.usn, now
 		dv := d.derived
 		raw, err := json.Marshal(o.attrs)
@@ -610,6 +636,9 @@ func (a *addition) rows(ctx context.Context) error {
 		}
 		for l := range a.links[d] {
 			a.b.links = append(a.b.links, []any{l.attribute, o.id, l.target, o.usn})
+		}
+		if d.by != nil {
+			w.auditAdd(lines, *d.by, d)
 		}
 		if w.own != nil {
 			w.own.add(w.schema, d, dv, a.links[d], a.attributeOf)
@@ -627,12 +656,19 @@ func (a *addition) rows(ctx context.Context) error {
 		return nil
 	}
 	w.counters.usn = max(w.counters.usn, w.usn)
-	var c changed
-	if n == 1 {
-		c = changed{}
-		c.diff(nil, one.attrs)
-	} else {
-		one = &object{}
+	switch {
+	case one.by != nil: // of callers that are each told of
+	case n == 1:
+		w.auditAdd(lines, w.by, one)
+	default:
+		w.audit(lines, 0, "", nil)
 	}
-	return w.copyIn(ctx, a.b, one.id, c)
+	return w.copyIn(ctx, a.b, lines)
+}
+
+// auditAdd notes a new entry with all of its values.
+func (w *writing) auditAdd(b *pgx.Batch, by actor, d *draft) {
+	c := changed{}
+	c.diff(nil, d.o.attrs)
+	auditAs(b, by, d.o.usn, d.o.id, "", c)
 }

@@ -78,10 +78,16 @@ func shorten(values []string) []string {
 // audit writes a line of the audit log with the statements of b. Nothing that is
 // secret is an attribute, so nothing of it comes here.
 func (w *writing) audit(b *pgx.Batch, id directory.ObjectID, name string, c changed) {
-	if w.by.name != "" {
-		name = w.by.name
+	auditAs(b, w.by, w.usn, id, name, c)
+}
+
+// auditAs is audit for a change of somebody among others. What by says of the
+// object goes before name.
+func auditAs(b *pgx.Batch, by actor, usn directory.USN, id directory.ObjectID, name string, c changed) {
+	if by.name != "" {
+		name = by.name
 	}
-	b.Queue(auditSQL+`VALUES ($8, $1, $2, $3, $4, $5, $6, $7)`, append(auditArgs(w.by, id, name, c), w.usn)...)
+	b.Queue(auditSQL+`VALUES ($8, $1, $2, $3, $4, $5, $6, $7)`, append(auditArgs(by, id, name, c), usn)...)
 }
 
 const auditSQL = `INSERT INTO directory.audit (usn, who, who_name, source, operation, object, name, changes) `

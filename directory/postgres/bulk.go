@@ -90,7 +90,9 @@ func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes
 	}
 	w.counters.usn = w.usn
 	w.by.name = strconv.Itoa(len(list)) + " users"
-	return users, w.copyIn(ctx, b, 0, nil)
+	lines := &pgx.Batch{}
+	w.audit(lines, 0, "", nil)
+	return users, w.copyIn(ctx, b, lines)
 }
 
 // bulkObjects makes the objects with names that nobody has.
@@ -181,8 +183,8 @@ func (w *writing) bulkRDNs(ctx context.Context, objects []*object) error {
 		parents[i], keys[i] = o.parent, o.rdnKey()
 	}
 	rows, err := w.Query(ctx, `
-		SELECT o.parent, o.rdn_key FROM unnest($1::bigint[], $2::text[]) AS want (parent, key)
-		JOIN directory.object o ON o.parent = want.parent AND o.rdn_key = want.key`, parents, keys)
+		SELECT o.parent, o.rdn_key FROM unnest($1::bigint[], $2::text[]) AS want (parent, key),
+		LATERAL (SELECT * FROM directory.object WHERE parent = want.parent AND rdn_key = want.key LIMIT 1) o`, parents, keys)
 	if err != nil {
 		return err
 	}
@@ -224,9 +226,8 @@ func (b *bulk) object(o *object, d derived, raw []byte) {
 // for all tables; more are copied, which takes two for each table.
 const few = 30
 
-// copyIn writes the rows of new objects and a line of the audit log for them.
-func (w *writing) copyIn(ctx context.Context, b bulk, id directory.ObjectID, c changed) error {
-	single := &pgx.Batch{}
+// copyIn writes the rows of new objects, and what else is in a batch.
+func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 	for _, table := range []struct {
 		name    string
 		columns []string
@@ -261,7 +262,9 @@ func (w *writing) copyIn(ctx context.Context, b bulk, id directory.ObjectID, c c
 			return err
 		}
 	}
-	w.audit(single, id, "", c)
+	if single.Len() == 0 {
+		return nil
+	}
 	return w.Batch(ctx, single)
 }
 
@@ -298,7 +301,6 @@ func (s nameSet) has(k nameKey, id directory.ObjectID) bool {
 
 // takenNames asks once for all names that the list may want.
 func (w *writing) takenNames(ctx context.Context, list []directory.NewUser) (nameSet, error) {
-	taken := nameSet{}
 	var keys, accounts []string
 	for _, n := range list {
 		for _, a := range append([]string{n.Address, n.UPN}, n.Addresses...) {
@@ -313,13 +315,16 @@ func (w *writing) takenNames(ctx context.Context, list []directory.NewUser) (nam
 		}
 		accounts = append(accounts, directory.Fold(name))
 	}
-	rows, err := w.Query(ctx, `
-		SELECT kind, key, object FROM directory.name WHERE kind IN (1, 2) AND key = ANY($1)
-		UNION ALL SELECT kind, key, object FROM directory.name WHERE kind = 3 AND key = ANY($2)`, keys, accounts)
-	if err != nil {
-		return nil, err
+	kinds, texts := make([]int16, 0, 2*len(keys)+len(accounts)), make([]string, 0, 2*len(keys)+len(accounts))
+	ask := func(kind nameKind, list []string) {
+		for _, key := range list {
+			kinds, texts = append(kinds, int16(kind)), append(texts, key)
+		}
 	}
-	return taken, scanNames(rows, func(k nameKey, id directory.ObjectID) { taken.take(k, id) })
+	ask(nameAddress, keys)
+	ask(nameUPN, keys)
+	ask(nameAccount, accounts)
+	return w.whose(ctx, kinds, texts)
 }
 
 // scanNames reads rows of kind, key and owner.

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"waypost/directory"
+	"waypost/directory/index"
 	"waypost/directory/tree"
 	"waypost/internal/fault"
 )
@@ -28,29 +29,104 @@ func (s *Store) DeleteEntry(ctx context.Context, as directory.Principal, dn tree
 			return done, err
 		}
 	}
-	err = s.write(ctx, by, func(ctx context.Context, w *writing) error {
-		done = tree.Written{}
+	d := &deleting{r: r, dn: dn, o: o}
+	err = s.do(&job{ctx: ctx, by: by, del: d, fn: func(ctx context.Context, w *writing) error {
+		d.done = tree.Written{}
 		m, err := w.begin(ctx, r, dn, o)
 		if err != nil {
 			return err
 		}
-		if m.fam == domain {
-			if !r.all() {
-				return errForbidden
-			}
-			if err := w.removeDomain(ctx, m.o.rdn); err != nil {
-				return asUnwilling(err)
-			}
-		} else if err := m.delete(ctx); err != nil {
-			return err
+		d.done = tree.Written{ID: m.o.id, USN: w.usn, Pre: m.pre}
+		if m.fam != domain {
+			return m.delete(ctx)
 		}
-		done = tree.Written{ID: m.o.id, USN: w.usn, Pre: m.pre}
-		return nil
-	})
+		if !r.all() {
+			return errForbidden
+		}
+		return asUnwilling(w.removeDomain(ctx, m.o.rdn))
+	}})
 	if err != nil {
 		return tree.Written{}, err
 	}
-	return done, nil
+	return d.done, nil
+}
+
+// deleting is an entry to be removed whose caller waits for it.
+type deleting struct {
+	r    *rights
+	dn   tree.DN
+	o    tree.Options
+	by   actor
+	done tree.Written
+	err  error // why it is refused
+}
+
+// deleteAll removes entries of several callers, each of which has nothing below
+// it; what is refused says so. It may run more than once.
+func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
+	dns, guesses := make([]tree.DN, len(list)), make([]directory.ObjectID, 0, len(list))
+	for i, d := range list {
+		dns[i], d.done, d.err = d.dn, tree.Written{}, nil
+		if id, _, ok := w.store.index.Load().Resolve(d.dn); ok && id < index.FirstMade {
+			guesses = append(guesses, id)
+		}
+	}
+	b := &pgx.Batch{}
+	q, err := w.ask(ctx, b, dns)
+	if err != nil {
+		return err
+	}
+	found, below := map[directory.ObjectID]*object{}, map[directory.ObjectID]bool{}
+	b.Queue(objectSQL+`o.id = ANY ($1)`, guesses).Query(func(rows pgx.Rows) error { return collectObjects(rows, found) })
+	b.Queue(`SELECT id FROM unnest($1::bigint[]) AS q (id) WHERE EXISTS (SELECT FROM directory.object WHERE parent = q.id)`, guesses).Query(func(rows pgx.Rows) error {
+		ids, err := collectIDs(rows)
+		for _, id := range ids {
+			below[id] = true
+		}
+		return err
+	})
+	if err := w.Batch(ctx, b); err != nil {
+		return err
+	}
+	if err := q.finish(ctx, w); err != nil {
+		return err
+	}
+	var graves []burial
+	gone := map[directory.ObjectID]bool{}
+	for i, d := range list {
+		s := &q.spots[i]
+		if gone[s.id] && s.there() {
+			d.err = w.absent(d.r, &spot{id: s.chain[0], chain: s.chain[1:], left: 1}, d.dn)
+			continue
+		}
+		if s.there() && found[s.id] == nil {
+			return errApart // somebody has just moved it
+		}
+		m, err := w.opened(ctx, d.r, d.dn, d.o, s, found[s.id])
+		switch {
+		case err != nil:
+			d.err = err
+		case m.fam == domain:
+			return errApart
+		default:
+			d.err = m.mayDeleteLeaf(ctx, below[m.o.id])
+		}
+		if d.err != nil {
+			continue
+		}
+		if len(graves) > 0 {
+			w.usn++ // the first has the number of the writing itself
+		}
+		gone[m.o.id] = true
+		graves = append(graves, burial{m.o, d.by, w.usn})
+		d.done = tree.Written{ID: m.o.id, USN: w.usn, Pre: m.pre}
+	}
+	w.counters.usn = max(w.counters.usn, w.usn)
+	if err := w.buryAll(ctx, graves); err != nil {
+		return err
+	}
+	w.own.only()
+	return nil
 }
 
 func asUnwilling(err error) error {
@@ -66,13 +142,14 @@ func (m *modification) delete(ctx context.Context) error {
 	if err := m.w.QueryRow(ctx, `SELECT EXISTS (SELECT FROM directory.object WHERE parent = $1)`, m.o.id).Scan(&below); err != nil {
 		return err
 	}
-	if err := m.mayDelete(ctx); err != nil {
+	if err := m.mayDeleteLeaf(ctx, below); err != nil {
 		return err
 	}
-	if below {
-		return tree.Refuse(tree.ResultNotAllowedOnNonLeaf, "there is something below it")
+	if err := m.w.bury(ctx, m.o); err != nil {
+		return err
 	}
-	return m.deleteLeaf(ctx)
+	m.w.own.only()
+	return nil
 }
 
 // mayDelete refuses what belongs to the directory itself, and who may not.
@@ -87,10 +164,14 @@ func (m *modification) mayDelete(ctx context.Context) error {
 	return m.mayGo(ctx, class)
 }
 
-// deleteLeaf removes an object below which nothing is.
-func (m *modification) deleteLeaf(ctx context.Context) error {
+// mayDeleteLeaf refuses what has something below it, what others need, and who
+// may not.
+func (m *modification) mayDeleteLeaf(ctx context.Context, below bool) error {
 	if err := m.mayDelete(ctx); err != nil {
 		return err
+	}
+	if below {
+		return tree.Refuse(tree.ResultNotAllowedOnNonLeaf, "there is something below it")
 	}
 	if m.o.class == classMDB {
 		var home bool
@@ -114,7 +195,7 @@ func (m *modification) deleteLeaf(ctx context.Context) error {
 			return tree.Refuse(tree.ResultUnwillingToPerform, "it is the primary group of somebody")
 		}
 	}
-	return m.w.bury(ctx, m.o)
+	return nil
 }
 
 // deleteBelow removes everything below a name, deepest first, a bounded number
@@ -172,6 +253,7 @@ func (m *modification) deleteSome(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	var graves []burial
 	for _, id := range ids {
 		o := objects[id]
 		if o == nil {
@@ -181,10 +263,15 @@ func (m *modification) deleteSome(ctx context.Context) (int, error) {
 		if one.perms, err = m.r.of(ctx, w, o, chains[id]); err != nil {
 			return 0, err
 		}
-		if err := one.deleteLeaf(ctx); err != nil {
+		if err := one.mayDeleteLeaf(ctx, false); err != nil {
 			return 0, err
 		}
+		graves = append(graves, burial{o, w.by, w.usn})
 	}
+	if err := w.buryAll(ctx, graves); err != nil {
+		return 0, err
+	}
+	w.own.only()
 	return len(ids), nil
 }
 
@@ -194,10 +281,14 @@ func (w *writing) readAll(ctx context.Context, ids []directory.ObjectID) (map[di
 	if err != nil {
 		return nil, err
 	}
+	found := make(map[directory.ObjectID]*object, len(ids))
+	return found, collectObjects(rows, found)
+}
+
+func collectObjects(rows pgx.Rows, into map[directory.ObjectID]*object) error {
 	list, err := pgx.CollectRows(rows, scanObject)
-	found := make(map[directory.ObjectID]*object, len(list))
 	for _, o := range list {
-		found[o.id] = o
+		into[o.id] = o
 	}
-	return found, err
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"waypost/directory"
 	"waypost/internal/fault"
@@ -275,7 +276,7 @@ func (w *writing) container(ctx context.Context, domain directory.ObjectID, path
 // changes too.
 func (w *writing) erase(ctx context.Context, id directory.ObjectID) error {
 	b := &pgx.Batch{}
-	w.logHolders(b, id)
+	logHolders(b, []directory.ObjectID{id}, w.usn)
 	b.Queue(`
 		INSERT INTO directory.change (object, usn, kind, gone, guid) SELECT id, $2, kind, true, guid FROM directory.object WHERE id = $1
 		ON CONFLICT (object) DO UPDATE SET usn = $2, gone = true, enabled = false, epoch = directory.change.epoch + 1, at = now()`,
@@ -284,15 +285,22 @@ func (w *writing) erase(ctx context.Context, id directory.ObjectID) error {
 	return w.Batch(ctx, b)
 }
 
-// logHolders logs a change of everything that links to id.
-func (w *writing) logHolders(b *pgx.Batch, id directory.ObjectID) {
+// logHolders logs a change of everything that links to ids, and tells whether
+// there is any.
+func logHolders(b *pgx.Batch, ids []directory.ObjectID, usn directory.USN) (some *bool) {
+	some = new(bool)
 	// As arrays: each is then a look into an index.
-	b.Queue(`UPDATE directory.object SET usn_changed = $2, changed = now() WHERE id = ANY (ARRAY(`+holdersSQL+`))`, id, w.usn)
-	b.Queue(`UPDATE directory.change SET usn = $2, at = now() WHERE object = ANY (ARRAY(`+holdersSQL+`))`, id, w.usn)
+	b.Queue(`UPDATE directory.object SET usn_changed = $2, changed = now() WHERE id = ANY (ARRAY(`+holdersSQL+`))`, ids, usn).
+		Exec(func(ct pgconn.CommandTag) error {
+			*some = ct.RowsAffected() > 0
+			return nil
+		})
+	b.Queue(`UPDATE directory.change SET usn = $2, at = now() WHERE object = ANY (ARRAY(`+holdersSQL+`))`, ids, usn)
+	return some
 }
 
 // No DISTINCT and no order: the planner would read the whole key for it.
-const holdersSQL = `SELECT source FROM directory.link WHERE target = $1 AND source <> $1`
+const holdersSQL = `SELECT source FROM directory.link WHERE target = ANY ($1) AND source <> target`
 
 // newGUID makes a random objectGUID (RFC 9562 §5.4) in canonical text.
 func newGUID() string {

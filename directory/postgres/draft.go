@@ -29,6 +29,8 @@ type draft struct {
 	enabled  bool
 	err      error   // why this one is refused
 	derived  derived // of o, once its names are known to be free
+	r        *rights // of who adds it
+	by       *actor  // who is told of in the audit log; nil: the writing's
 }
 
 // draftLink is an attribute of DN syntax with the names it is to have.

@@ -183,15 +183,20 @@ func (w *writing) begin(ctx context.Context, r *rights, dn tree.DN, o tree.Optio
 		return nil, err
 	}
 	s := &q.spots[0]
-	if !s.there() || s.id == rootID {
-		return nil, w.absent(r, s, dn)
-	}
-	if obj == nil || obj.id != s.id {
+	if s.there() && (obj == nil || obj.id != s.id) {
 		if obj, err = w.read(ctx, s.id); err != nil {
 			return nil, err
 		}
 	}
-	m := &modification{
+	return w.opened(ctx, r, dn, o, s, obj)
+}
+
+// opened is begin for an object that was read.
+func (w *writing) opened(ctx context.Context, r *rights, dn tree.DN, o tree.Options, s *spot, obj *object) (m *modification, err error) {
+	if !s.there() || s.id == rootID {
+		return nil, w.absent(r, s, dn)
+	}
+	m = &modification{
 		w: w, r: r, o: obj, fam: familyOf(w.schema, obj.class), spot: s, opts: o, before: cloneAttributes(obj.attrs),
 		cold: map[string][]string{}, dirty: map[string]bool{}, linked: map[int32]*linkSet{},
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+	"time"
 
 	"waypost/directory"
 	"waypost/directory/index"
@@ -12,7 +13,7 @@ import (
 	"waypost/directory/tree"
 )
 
-// ownWrites are new objects as this process has written them: when nobody else
+// ownWrites are new and removed objects as this process has written them: when nobody else
 // has changed anything meanwhile, they need not be read from the tables again.
 // An import would else spend a third of its time on that. Check compares the
 // outcome with the tables.
@@ -22,6 +23,11 @@ type ownWrites struct {
 	objects []index.Object
 	entries map[directory.ObjectID]*entry
 	changes []directory.Change
+	linked  bool // others had links to what was removed, and changed too
+}
+
+func newOwnWrites(base directory.USN) *ownWrites {
+	return &ownWrites{base: base, entries: map[directory.ObjectID]*entry{}}
 }
 
 // add takes a new object with what was derived of it.
@@ -83,6 +89,36 @@ func (w *ownWrites) add(sch *schema.Schema, d *draft, dv derived, links map[link
 	w.objects = append(w.objects, x)
 	w.entries[o.id] = e
 	w.changes = append(w.changes, c)
+}
+
+// bury takes an object that became a tombstone.
+func (w *ownWrites) bury(sch *schema.Schema, o *object, kept attributes, g grave, now time.Time) {
+	x := index.Object{
+		ID: o.id, Parent: g.in, Created: g.created, Changed: o.usn, CreatedAt: o.created, ChangedAt: now, Deleted: true,
+		Class: o.class, Extra: o.extra, RDN: tree.AVA{Attribute: o.naming, Value: kept.get(o.naming)},
+		Links: []index.Link{{Attribute: "lastKnownParent", Targets: []directory.ObjectID{o.parent}}},
+	}
+	if a, ok := sch.Attribute(o.naming); ok {
+		x.RDN.Attribute = a.Name
+	}
+	x.GUID, _ = schema.ParseGUID(o.guid)
+	if len(o.sid) > 0 {
+		x.Attributes = append(x.Attributes, tree.Attribute{Name: "objectSid", Values: []string{string(o.sid)}})
+	}
+	for name, values := range kept {
+		if a, ok := sch.Attribute(name); ok && !a.Syntax.DN() && a.Name != x.RDN.Attribute {
+			x.Attributes = append(x.Attributes, tree.Attribute{Name: a.Name, Values: decodeAll(a, values)})
+		}
+	}
+	w.objects = append(w.objects, x)
+	w.changes = append(w.changes, g.change)
+}
+
+// only tells that a job wrote nothing else.
+func (w *ownWrites) only() {
+	if w != nil {
+		w.all = !w.linked
+	}
 }
 
 // take adds what one job wrote.

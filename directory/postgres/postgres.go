@@ -26,6 +26,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,7 +118,7 @@ func (s *Store) Run(ctx context.Context) error {
 	owned.Go(func() { s.noteLocks(ctx) })
 	owned.Go(func() {
 		_ = s.db.Listen(ctx, []string{channel}, pgdb.Heard{
-			Notify:    func(string, string) { s.poke() },
+			Notify:    func(_, payload string) { s.heard(payload) },
 			Connected: s.poke,
 		})
 	})
@@ -157,6 +158,15 @@ func (s *Store) lookSoon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	return s.look(ctx, 0)
+}
+
+// heard takes the notification of a change: its USN. What this process wrote
+// itself it has seen already.
+func (s *Store) heard(payload string) {
+	if n, err := strconv.ParseInt(payload, 10, 64); err == nil && directory.USN(n) <= s.view.now() {
+		return
+	}
+	s.poke()
 }
 
 func (s *Store) poke() {

@@ -120,7 +120,7 @@ func (a *addition) reach(ctx context.Context, d *draft) error {
 		if far[name] == "" {
 			continue
 		}
-		if err := a.w.reaches(ctx, a.r, name, where[far[name]]); err != nil {
+		if err := a.w.reaches(ctx, d.r, name, where[far[name]]); err != nil {
 			return err
 		}
 	}

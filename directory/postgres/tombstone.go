@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,24 +30,124 @@ const fileTimeEpoch = 116444736000000000
 // timeOfFile reads what fileTime writes.
 func timeOfFile(n int64) time.Time { return time.UnixMicro((n - fileTimeEpoch) / 10).UTC() }
 
-// bury makes a tombstone of o (MS-ADTS 3.1.1.5.5.1): it moves to Deleted
-// Objects of its domain under a name that nothing else can have, and keeps what
-// identifies it, its last parent, and the attributes that the schema says. Its
-// names are free, its links gone, its account cannot sign in any more. What it
-// was linked from changes too.
+// burial is an object that is to become a tombstone.
+type burial struct {
+	o   *object
+	by  actor // who is told of in the audit log
+	usn directory.USN
+}
+
+// bury makes a tombstone of o; see buryAll.
 func (w *writing) bury(ctx context.Context, o *object) error {
+	return w.buryAll(ctx, []burial{{o, w.by, w.usn}})
+}
+
+// buryAll makes tombstones of objects (MS-ADTS 3.1.1.5.5.1): each moves to
+// Deleted Objects of its domain under a name that nothing else can have, and
+// keeps what identifies it, its last parent, and the attributes that the schema
+// says. Its names are free, its links gone, its account cannot sign in any more.
+// What it was linked from changes too.
+func (w *writing) buryAll(ctx context.Context, list []burial) error {
+	if len(list) == 0 {
+		return nil
+	}
 	last, err := w.reference(ctx, "lastKnownParent")
 	if err != nil {
 		return err
 	}
+	var (
+		now         = time.Now().UTC().Truncate(time.Microsecond)
+		kept        = make([]attributes, len(list))
+		at          = make(map[directory.ObjectID]int, len(list))
+		ids, above  []directory.ObjectID
+		usns        []directory.USN
+		names, keys []string
+		values      [][]byte
+		lines       = &pgx.Batch{}
+	)
+	for i, l := range list {
+		o := l.o
+		kept[i] = w.keptOf(o)
+		raw, err := json.Marshal(kept[i])
+		if err != nil {
+			return err
+		}
+		at[o.id] = i
+		ids, above, usns = append(ids, o.id), append(above, o.parent), append(usns, l.usn)
+		names, keys, values = append(names, kept[i].get(o.naming)), append(keys, rdnKey(o.naming, kept[i].get(o.naming))), append(values, raw)
+		o.usn = l.usn
+		c := changed{}
+		c.diff(o.attrs, nil)
+		auditAs(lines, l.by, l.usn, o.id, o.label(), c)
+	}
+	b := &pgx.Batch{}
+	linked := logHolders(b, ids, slices.Max(usns))
+	b.Queue(`DELETE FROM directory.name WHERE object = ANY ($1)`, ids)
+	b.Queue(`DELETE FROM directory.link WHERE source = ANY ($1) OR target = ANY ($1) AND attribute <> $2`, ids, last)
+	b.Queue(`DELETE FROM directory.cold WHERE object = ANY ($1)`, ids)
+	b.Queue(`DELETE FROM directory.account WHERE object = ANY ($1)`, ids)
+	b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[])`, last, ids, above, usns)
+	graves := make([]grave, len(list))
+	// The container is that of the nearest domain or the configuration above.
+	b.Queue(`
+		UPDATE directory.object o SET deleted = now(), changed = $7, usn_changed = d.usn, attributes = d.raw, rdn = d.rdn, rdn_key = d.key, parent = g.id,
+			kind = 0, address = '', name = '', home_mdb = '', quota = 0, hidden = false, roles = 0, terms = '', names = ''
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::jsonb[], $5::text[], $6::text[]) AS d (id, parent, usn, raw, rdn, key),
+		LATERAL (
+			WITH RECURSIVE up (id, depth) AS (
+				SELECT d.parent, 0
+				UNION ALL SELECT p.parent, depth + 1 FROM up, LATERAL (SELECT parent FROM directory.object WHERE id = up.id LIMIT 1) p)
+			SELECT g.id FROM up, LATERAL (SELECT id FROM directory.object WHERE parent = up.id AND rdn_key = 'cn=deleted objects' LIMIT 1) g
+			ORDER BY depth LIMIT 1) g
+		WHERE o.id = d.id RETURNING o.id, o.parent, o.usn_created`, ids, above, usns, values, names, keys, now).Query(func(rows pgx.Rows) error {
+		var id directory.ObjectID
+		var g grave
+		_, err := pgx.ForEachRow(rows, []any{&id, &g.in, &g.created}, func() error { graves[at[id]] = g; return nil })
+		return err
+	})
+	b.Queue(`
+		INSERT INTO directory.change AS c (object, usn, kind, gone, guid)
+		SELECT d.id, d.usn, o.kind, true, o.guid FROM unnest($1::bigint[], $2::bigint[]) AS d (id, usn),
+			LATERAL (SELECT * FROM directory.object WHERE id = d.id LIMIT 1) o
+		ON CONFLICT (object) DO UPDATE SET usn = excluded.usn, gone = true, enabled = false, epoch = c.epoch + 1, at = now()
+		RETURNING c.object, c.usn, c.kind, c.epoch`, ids, usns).Query(func(rows pgx.Rows) error {
+		c := directory.Change{Gone: true}
+		_, err := pgx.ForEachRow(rows, []any{&c.ID, &c.USN, &c.Kind, &c.Epoch}, func() error {
+			graves[at[c.ID]].change = c
+			return nil
+		})
+		return err
+	})
+	b.QueuedQueries = append(b.QueuedQueries, lines.QueuedQueries...)
+	if err := w.Batch(ctx, b); err != nil {
+		return err
+	}
+	if w.own == nil {
+		return nil
+	}
+	for i, l := range list {
+		w.own.bury(w.schema, l.o, kept[i], graves[i], now)
+	}
+	w.own.linked = w.own.linked || *linked
+	return nil
+}
+
+// grave is where a tombstone came to lie.
+type grave struct {
+	in      directory.ObjectID
+	created directory.USN // of the object
+	change  directory.Change
+}
+
+// keptOf are the attributes that a tombstone has.
+func (w *writing) keptOf(o *object) attributes {
 	kept := attributes{"isDeleted": {"TRUE"}, "msDS-LastKnownRDN": {o.rdn}}
-	name := o.rdn + "\nDEL:" + o.guid
 	for name, values := range o.attrs {
 		if a, ok := w.schema.Attribute(name); ok && a.OnTombstone() {
 			kept[name] = values
 		}
 	}
-	kept[o.naming] = []string{name}
+	kept[o.naming] = []string{o.rdn + "\nDEL:" + o.guid}
 	// What it was says who may see and bring back it and what went with it.
 	if acl := o.attrs[access.AttributeName]; len(acl) > 0 {
 		kept[access.AttributeName] = acl
@@ -54,36 +155,7 @@ func (w *writing) bury(ctx context.Context, o *object) error {
 	if o.protected() || w.store.guarded(o.id, func(directory.ObjectID) bool { return false }) {
 		kept["adminCount"] = []string{"1"}
 	}
-	raw, err := json.Marshal(kept)
-	if err != nil {
-		return err
-	}
-	b := &pgx.Batch{}
-	w.logHolders(b, o.id)
-	b.Queue(`DELETE FROM directory.name WHERE object = $1`, o.id)
-	b.Queue(`DELETE FROM directory.link WHERE source = $1`, o.id)
-	b.Queue(`DELETE FROM directory.link WHERE target = $1 AND attribute <> $2`, o.id, last)
-	b.Queue(`DELETE FROM directory.cold WHERE object = $1`, o.id)
-	b.Queue(`DELETE FROM directory.account WHERE object = $1`, o.id)
-	b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) VALUES ($1, $2, $3, $4)`, last, o.id, o.parent, w.usn)
-	// The container of the nearest domain or the configuration above.
-	b.Queue(`
-		WITH RECURSIVE up (id, parent, depth) AS (
-			SELECT id, parent, 0 FROM directory.object WHERE id = $2
-			UNION ALL SELECT p.id, p.parent, depth + 1 FROM up, LATERAL (SELECT * FROM directory.object WHERE id = up.parent LIMIT 1) p)
-		UPDATE directory.object o SET deleted = now(), changed = now(), usn_changed = $3, attributes = $4, rdn = $5, rdn_key = $6,
-			parent = (SELECT g.id FROM up JOIN directory.object g ON g.parent = up.id AND g.rdn_key = 'cn=deleted objects' ORDER BY depth LIMIT 1),
-			kind = 0, address = '', name = '', home_mdb = '', quota = 0, hidden = false, roles = 0, terms = '', names = ''
-		WHERE o.id = $1`, o.id, o.parent, w.usn, raw, name, rdnKey(o.naming, name))
-	b.Queue(`
-		INSERT INTO directory.change (object, usn, kind, gone, guid) SELECT id, $2, kind, true, guid FROM directory.object WHERE id = $1
-		ON CONFLICT (object) DO UPDATE SET usn = $2, gone = true, enabled = false, epoch = directory.change.epoch + 1, at = now()`,
-		o.id, w.usn)
-	o.usn = w.usn
-	c := changed{}
-	c.diff(o.attrs, nil)
-	w.audit(b, o.id, o.label(), c)
-	return w.Batch(ctx, b)
+	return kept
 }
 
 // linkNumber is the number that links of an attribute are stored under.

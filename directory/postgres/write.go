@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -88,6 +90,10 @@ type job struct {
 	err  error
 	done chan struct{} // closed when err is final
 	lead chan struct{} // receives when this job's caller is to lead
+
+	// With others of its kind it can be done at once, instead of by fn.
+	add *adding
+	del *deleting
 }
 
 // run keeps a panic of one caller's function from the others' changes and from
@@ -99,6 +105,12 @@ func (j *job) run(ctx context.Context, w *writing) (err error) {
 		}
 	}()
 	return j.fn(ctx, w)
+}
+
+// alone runs a job and tells whether it went well.
+func (j *job) alone(ctx context.Context, w *writing) bool {
+	j.err = j.run(ctx, w)
+	return j.err == nil
 }
 
 type writeQueue struct {
@@ -114,10 +126,14 @@ type writeQueue struct {
 // There is no writer goroutine: whoever comes first leads, and hands over to
 // the next who waits when its own job is done.
 func (s *Store) write(ctx context.Context, by actor, fn func(context.Context, *writing) error) error {
-	if by.from == "" {
-		by.from = directory.ClientOf(ctx)
+	return s.do(&job{ctx: ctx, by: by, fn: fn})
+}
+
+func (s *Store) do(j *job) error {
+	if j.by.from == "" {
+		j.by.from = directory.ClientOf(j.ctx)
 	}
-	j := &job{ctx: ctx, by: by, fn: fn, done: make(chan struct{}), lead: make(chan struct{}, 1)}
+	j.done, j.lead = make(chan struct{}), make(chan struct{}, 1)
 	q := &s.writes
 	q.mu.Lock()
 	if len(q.waiting) >= queued {
@@ -191,47 +207,10 @@ func (s *savepoints) back(ctx context.Context) error {
 func (s *Store) commit(batch []*job) (finish func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer s.whileSeen(cancel)()
-	var last directory.USN
-	var own *ownWrites
-	err := s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
-		var c counters
-		err := tx.QueryRow(ctx, `SELECT usn, object, mailbox, `+byIndex+`, `+letGo+` FROM directory.forest FOR UPDATE`).Scan(&c.usn, &c.object, &c.mailbox, nil, nil)
-		if err != nil {
-			return err
-		}
-		own = &ownWrites{base: c.usn, all: true, entries: map[directory.ObjectID]*entry{}}
-		wrote := false
-		undo := savepoints{tx: tx, needed: len(batch) > 1}
-		for _, j := range batch {
-			if j.err = j.ctx.Err(); j.err != nil {
-				continue
-			}
-			c.usn++
-			w := s.newWriting(tx, j.by, c.usn, &c)
-			w.own = &ownWrites{entries: map[directory.ObjectID]*entry{}}
-			if err := undo.set(ctx); err != nil {
-				return err
-			}
-			if j.err = j.run(ctx, w); j.err == nil {
-				wrote = true
-				own.take(w.own)
-				continue
-			}
-			if len(batch) == 1 {
-				return j.err
-			}
-			if err := undo.back(ctx); err != nil {
-				return errors.Join(j.err, err)
-			}
-		}
-		if !wrote {
-			return nil
-		}
-		last = c.usn
-		b := &pgx.Batch{}
-		b.Queue(`UPDATE directory.forest SET usn = $1, object = $2, mailbox = $3`, c.usn, c.object, c.mailbox)
-		return tx.SendBatchAndCommit(ctx, b)
-	})
+	own, last, err := s.transact(ctx, partsOf(batch))
+	if errors.Is(err, errApart) {
+		own, last, err = s.transact(ctx, apart(batch))
+	}
 	if err != nil && ctx.Err() != nil && fault.Of(err) != fault.Unavailable {
 		err = fault.From(fault.Unavailable, err, "the directory's database does not answer")
 		for _, j := range batch {
@@ -242,6 +221,136 @@ func (s *Store) commit(batch []*job) (finish func()) {
 		defer cancel()
 		s.show(ctx, batch, own, last, err)
 	}
+}
+
+// errApart tells that jobs cannot be done at once: each goes alone.
+var errApart = errors.New("to be done one by one")
+
+// partsOf puts jobs that can be done at once together, additions before
+// removals; nobody waits for one of them to ask for another.
+func partsOf(batch []*job) (parts [][]*job) {
+	var adds, dels []*job
+	var rest [][]*job
+	for _, j := range batch {
+		switch {
+		case j.add != nil:
+			adds = append(adds, j)
+		case j.del != nil:
+			dels = append(dels, j)
+		default:
+			rest = append(rest, []*job{j})
+		}
+	}
+	for _, list := range [][]*job{adds, dels} {
+		if len(list) > 0 {
+			parts = append(parts, list)
+		}
+	}
+	return append(parts, rest...)
+}
+
+func apart(batch []*job) (parts [][]*job) {
+	for i := range batch {
+		parts = append(parts, batch[i:i+1])
+	}
+	return parts
+}
+
+// transact runs jobs in one transaction, those of a part at once. last is 0
+// when nothing was written.
+func (s *Store) transact(ctx context.Context, parts [][]*job) (own *ownWrites, last directory.USN, err error) {
+	err = s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		var c counters
+		err := tx.QueryRow(ctx, `SELECT usn, object, mailbox, `+byIndex+`, `+letGo+` FROM directory.forest FOR UPDATE`).Scan(&c.usn, &c.object, &c.mailbox, nil, nil)
+		if err != nil {
+			return err
+		}
+		own, last = newOwnWrites(c.usn), 0
+		own.all = true
+		wrote := false
+		undo := savepoints{tx: tx, needed: len(parts) > 1}
+		for _, part := range parts {
+			part = waited(part)
+			if len(part) == 0 {
+				continue
+			}
+			c.usn++
+			w := s.newWriting(tx, part[0].by, c.usn, &c)
+			w.own = newOwnWrites(0)
+			if err := undo.set(ctx); err != nil {
+				return err
+			}
+			if len(part) > 1 {
+				if err := runTogether(ctx, w, part); err != nil {
+					return errors.Join(errApart, err)
+				}
+			} else if j := part[0]; !j.alone(ctx, w) {
+				if len(parts) == 1 {
+					return j.err
+				}
+				if err := undo.back(ctx); err != nil {
+					return errors.Join(j.err, err)
+				}
+			}
+			if slices.ContainsFunc(part, func(j *job) bool { return j.err == nil }) {
+				wrote = true
+				own.take(w.own)
+			}
+		}
+		if !wrote {
+			return nil
+		}
+		last = c.usn
+		b := &pgx.Batch{}
+		b.Queue(`UPDATE directory.forest SET usn = $1, object = $2, mailbox = $3`, c.usn, c.object, c.mailbox)
+		return tx.SendBatchAndCommit(ctx, b)
+	})
+	return own, last, err
+}
+
+// waited leaves out those whose callers went away.
+func waited(part []*job) (left []*job) {
+	for _, j := range part {
+		if j.err = j.ctx.Err(); j.err == nil {
+			left = append(left, j)
+		}
+	}
+	return left
+}
+
+// runTogether does jobs of one kind at once. Its error is none of theirs.
+func runTogether(ctx context.Context, w *writing, part []*job) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in changes of the directory: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if part[0].add != nil {
+		list := make([]*adding, len(part))
+		for i, j := range part {
+			list[i] = j.add
+			list[i].by = j.by
+		}
+		if err := w.addAll(ctx, list); err != nil {
+			return err
+		}
+		for i, j := range part {
+			j.err = list[i].d.err
+		}
+		return nil
+	}
+	list := make([]*deleting, len(part))
+	for i, j := range part {
+		list[i] = j.del
+		list[i].by = j.by
+	}
+	if err := w.deleteAll(ctx, list); err != nil {
+		return err
+	}
+	for i, j := range part {
+		j.err = list[i].err
+	}
+	return nil
 }
 
 // whileSeen calls cancel once the database has been silent for too long, until
@@ -274,7 +383,7 @@ func (s *Store) show(ctx context.Context, batch []*job, own *ownWrites, last dir
 		} else if err := s.look(ctx, last); err != nil {
 			s.log.Warn("directory view falls behind", slog.Any("fault", err))
 		}
-		s.notify.Notify("")
+		s.notify.Notify(strconv.FormatInt(int64(last), 10))
 	}
 	for _, j := range batch {
 		if err != nil && j.err == nil {
