@@ -228,6 +228,11 @@ const few = 30
 
 // copyIn writes the rows of new objects, and what else is in a batch.
 func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
+	if len(b.objects) > few {
+		// What bounds a statement is meant for single changes; writeTimeout bounds
+		// this one.
+		single.Queue(`SELECT ` + allTime)
+	}
 	for _, table := range []struct {
 		name    string
 		columns []string

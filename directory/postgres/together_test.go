@@ -170,6 +170,28 @@ func TestAtOnce(t *testing.T) {
 		}
 	}
 
+	// A domain is no entry like others: then each goes alone, with the same outcome.
+	release = hold()
+	add("add 50", child(50), mail(50))
+	time.Sleep(100 * time.Millisecond)
+	add("add 51", child(51), mail(51))
+	add("add 52", child(51), mail(52))
+	remove("remove 20", child(20), tree.Options{})
+	remove("domain", name(t, "DC=a,DC=test"), tree.Options{})
+	release()
+	wg.Wait()
+	if c := code("domain"); c != tree.ResultNotAllowedOnNonLeaf {
+		t.Errorf("a domain that is used: %d", c)
+	}
+	for _, what := range []string{"add 50", "remove 20"} {
+		if c := code(what); c != done {
+			t.Errorf("%s: %d", what, c)
+		}
+	}
+	if (code("add 51") == done) == (code("add 52") == done) {
+		t.Error("one name, two entries: want that one is done")
+	}
+
 	lines, err := s.Audit(ctx, system, directory.AuditQuery{Limit: 200})
 	if err != nil {
 		t.Fatal(err)
