@@ -78,7 +78,7 @@ func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 	}
 	found, below := map[directory.ObjectID]*object{}, map[directory.ObjectID]bool{}
 	b.Queue(objectSQL+`o.id = ANY ($1)`, guesses).Query(func(rows pgx.Rows) error { return collectObjects(rows, found) })
-	b.Queue(`SELECT id FROM unnest($1::bigint[]) AS q (id) WHERE EXISTS (SELECT FROM directory.object WHERE parent = q.id)`, guesses).Query(func(rows pgx.Rows) error {
+	b.Queue(`SELECT q.id FROM unnest($1::bigint[]) AS q (id), LATERAL (SELECT FROM directory.object WHERE parent = q.id LIMIT 1) below`, guesses).Query(func(rows pgx.Rows) error {
 		ids, err := collectIDs(rows)
 		for _, id := range ids {
 			below[id] = true

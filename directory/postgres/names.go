@@ -254,7 +254,7 @@ func (w *writing) names(ctx context.Context, ids []directory.ObjectID) (map[dire
 		WITH RECURSIVE up (n, id, depth) AS (
 			SELECT n, n, 0 FROM unnest($1::bigint[]) n
 			UNION ALL SELECT up.n, o.parent, depth + 1 FROM up, LATERAL (SELECT * FROM directory.object WHERE id = up.id LIMIT 1) o WHERE o.class <> $2)
-		SELECT up.n, split_part(o.rdn_key, '=', 1), o.rdn, o.class FROM up JOIN directory.object o ON o.id = up.id ORDER BY up.n, depth`, ids, classDomain)
+		SELECT up.n, split_part(o.rdn_key, '=', 1), o.rdn, o.class FROM up, LATERAL (SELECT * FROM directory.object WHERE id = up.id LIMIT 1) o ORDER BY up.n, depth`, ids, classDomain)
 	if err != nil {
 		return nil, err
 	}

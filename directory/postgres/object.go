@@ -455,8 +455,8 @@ func (w *writing) checkNames(ctx context.Context, o *object, keys []nameKey) err
 	var taken string
 	var kind int16
 	err := w.QueryRow(ctx, `
-		SELECT n.key, n.kind FROM unnest($1::smallint[], $2::text[]) AS want (kind, key)
-		JOIN directory.name n ON n.kind = want.kind AND n.key = want.key
+		SELECT n.key, n.kind FROM unnest($1::smallint[], $2::text[]) AS want (kind, key),
+		LATERAL (SELECT * FROM directory.name WHERE kind = want.kind AND key = want.key LIMIT 1) n
 		WHERE n.object <> $3 ORDER BY n.key LIMIT 1`, kinds, texts, o.id).Scan(&taken, &kind)
 	switch {
 	case err == nil:

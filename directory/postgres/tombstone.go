@@ -99,7 +99,7 @@ func (w *writing) buryAll(ctx context.Context, list []burial) error {
 				UNION ALL SELECT p.parent, depth + 1 FROM up, LATERAL (SELECT parent FROM directory.object WHERE id = up.id LIMIT 1) p)
 			SELECT g.id FROM up, LATERAL (SELECT id FROM directory.object WHERE parent = up.id AND rdn_key = 'cn=deleted objects' LIMIT 1) g
 			ORDER BY depth LIMIT 1) g
-		WHERE o.id = d.id RETURNING o.id, o.parent, o.usn_created`, ids, above, usns, values, names, keys, now).Query(func(rows pgx.Rows) error {
+		WHERE o.id = ANY ($1) AND o.id = d.id RETURNING o.id, o.parent, o.usn_created`, ids, above, usns, values, names, keys, now).Query(func(rows pgx.Rows) error {
 		var id directory.ObjectID
 		var g grave
 		_, err := pgx.ForEachRow(rows, []any{&id, &g.in, &g.created}, func() error { graves[at[id]] = g; return nil })
