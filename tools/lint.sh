@@ -25,6 +25,15 @@ formatted() {
 	return 1
 }
 
+# What was built is not part of the source.
+small() {
+	local big
+	big=$(git ls-files -z | xargs -0 -r stat -c '%s %n' 2>/dev/null | awk '$1 > 1048576')
+	[ -z "$big" ] && return 0
+	echo "larger than 1 MiB:" && echo "$big"
+	return 1
+}
+
 # The database of vulnerabilities is on the network. Without it there is
 # nothing to check against, which is no fault of the code: say so and go on.
 vulnerabilities() {
@@ -43,6 +52,7 @@ vulnerabilities() {
 	return $status
 }
 
+step "file sizes" small
 step "gofumpt" formatted
 step "go vet" "$go" vet ./...
 step "staticcheck" "$tools/staticcheck" ./...
