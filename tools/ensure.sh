@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what is missing: as root with apt-get, and otherwise it says which
-# command to run. Names: postgresql docker-compose swaks wbxml ldap
+# command to run. Names: postgresql docker-compose swaks wbxml ldap ical
 set -euo pipefail
 
 min_major=15
@@ -29,11 +29,15 @@ have_wbxml() { command -v wbxml2xml >/dev/null && command -v xml2wbxml >/dev/nul
 # The library is the system's Python's, which need not be the first in PATH.
 have_ldap() { command -v ldapsearch >/dev/null && /usr/bin/python3 -c 'import ldap3' 2>/dev/null; }
 
+# Two libraries that know nothing of each other: tests ask them about recurrence.
+have_ical() { /usr/bin/python3 -c 'import ctypes, dateutil; ctypes.CDLL("libical.so.3")' 2>/dev/null; }
+
 packages() {
 	case $1 in
 	swaks) echo swaks libnet-ssleay-perl ;;
 	wbxml) echo libwbxml2-utils ;;
 	ldap) echo ldap-utils python3-ldap3 ;;
+	ical) echo python3-dateutil libical3 ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -78,8 +79,9 @@ func (r *Reader) physical() []byte {
 		return line
 	}
 	line := r.rest[:end]
-	if r.rest[end] == '\r' && end+1 < len(r.rest) && r.rest[end+1] == '\n' {
-		end++
+	// Some files went through two conversions and have CR CR LF.
+	if after := bytes.TrimLeft(r.rest[end:], "\r"); len(after) > 0 && after[0] == '\n' {
+		end = len(r.rest) - len(after)
 	}
 	r.rest = r.rest[end+1:]
 	return line
@@ -368,14 +370,12 @@ func cutParam(b []byte) (param Param, rest []byte, ok bool) {
 		return param, nil, false
 	}
 	param.Name = string(bytes.TrimSpace(b[:end]))
-	if param.Name != "" && !isName(param.Name) {
-		return param, nil, false
-	}
 	if b[end] != '=' {
 		param.Bare = true
-		return param, b[end:], true
+		// TEL;FAX,WORK: several of them.
+		return param, b[end:], param.Name == "" || !slices.ContainsFunc(strings.Split(param.Name, ","), func(s string) bool { return !isName(s) })
 	}
-	if param.Name == "" {
+	if !isName(param.Name) {
 		return param, nil, false
 	}
 	b = b[end+1:]

@@ -83,7 +83,7 @@ func (c *Component) SetReminder(before time.Duration, text string) {
 		}
 	}
 	if old == nil {
-		old = &Component{Name: "VALARM", Props: []*Property{{Name: "ACTION", Value: "DISPLAY"}}}
+		old = &Component{Name: "VALARM", Properties: []*Property{{Name: "ACTION", Value: "DISPLAY"}}}
 		old.SetText("DESCRIPTION", text)
 		if text == "" {
 			old.SetValue("DESCRIPTION", "")

@@ -32,8 +32,8 @@ type Problem = contentline.Problem
 
 // Component is a calendar, an event, a task, an alarm …
 type Component struct {
-	Name     string // as written; empty for what holds the parts of a text
-	Props    []*Property
+	Name string // as written; empty for what holds the parts of a text
+	contentline.Properties
 	Children []*Component
 }
 
@@ -93,7 +93,7 @@ func Parse(text []byte, limits Limits) (*Component, []Problem, error) {
 			}
 			open = open[:at]
 		default:
-			top.Props = append(top.Props, p)
+			top.Properties = append(top.Properties, p)
 		}
 	}
 	if len(open) > 1 {
@@ -110,7 +110,7 @@ func (c *Component) Append(dst []byte) []byte {
 	if c.Name != "" {
 		dst = contentline.Fold(dst, "BEGIN:"+c.Name)
 	}
-	for _, p := range c.Props {
+	for _, p := range c.Properties {
 		dst = p.Append(dst)
 	}
 	for _, child := range c.Children {
@@ -128,27 +128,6 @@ func (c *Component) String() string { return string(c.Append(nil)) }
 // Is compares the component's name as the standards do.
 func (c *Component) Is(name string) bool { return strings.EqualFold(c.Name, name) }
 
-// Prop gives the first property of that name, or nil.
-func (c *Component) Prop(name string) *Property {
-	for _, p := range c.Props {
-		if p.Is(name) {
-			return p
-		}
-	}
-	return nil
-}
-
-// All gives every property of that name.
-func (c *Component) All(name string) []*Property {
-	var all []*Property
-	for _, p := range c.Props {
-		if p.Is(name) {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
 // Parts gives every component in it of one of these names.
 func (c *Component) Parts(names ...string) []*Component {
 	var all []*Component
@@ -162,10 +141,7 @@ func (c *Component) Parts(names ...string) []*Component {
 
 // Clone copies the component and all that is in it.
 func (c *Component) Clone() *Component {
-	d := &Component{Name: c.Name}
-	for _, p := range c.Props {
-		d.Props = append(d.Props, p.Clone())
-	}
+	d := &Component{Name: c.Name, Properties: c.Properties.Clone()}
 	for _, child := range c.Children {
 		d.Children = append(d.Children, child.Clone())
 	}
@@ -174,6 +150,6 @@ func (c *Component) Clone() *Component {
 
 // Equal tells whether two components say the same in the same order.
 func (c *Component) Equal(d *Component) bool {
-	return c.Name == d.Name && slices.EqualFunc(c.Props, d.Props, (*Property).Equal) &&
+	return c.Name == d.Name && c.Properties.Equal(d.Properties) &&
 		slices.EqualFunc(c.Children, d.Children, (*Component).Equal)
 }

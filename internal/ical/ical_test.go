@@ -140,7 +140,7 @@ func TestTimes(t *testing.T) {
 		{"DTSTART:2024010", "error"},
 	} {
 		root := parse(t, row.in)
-		v, err := ParseTime(root.Props[0])
+		v, err := ParseTime(root.Properties[0])
 		got := v.Value()
 		if v.TZID != "" {
 			got += " " + v.TZID
@@ -198,7 +198,7 @@ func TestDurations(t *testing.T) {
 }
 
 func TestPeriods(t *testing.T) {
-	p := parse(t, "FREEBUSY:19970308T160000Z/PT3H,19970308T200000Z/19970308T210000Z,rubbish").Props[0]
+	p := parse(t, "FREEBUSY:19970308T160000Z/PT3H,19970308T200000Z/19970308T210000Z,rubbish").Properties[0]
 	all, err := ParsePeriods(p)
 	if err == nil || len(all) != 2 || all[0].Value() != "19970308T160000Z/PT3H" || all[1].Value() != "19970308T200000Z/19970308T210000Z" {
 		t.Errorf("%v %v", all, err)

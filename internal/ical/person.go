@@ -145,7 +145,7 @@ func (c *Component) SetAttendee(who Person) {
 	p := c.Attendee(who.Address)
 	if p == nil {
 		p = &Property{Name: "ATTENDEE"}
-		c.Props = append(c.Props, p)
+		c.Properties = append(c.Properties, p)
 	}
 	who.Write(p)
 }
@@ -153,7 +153,7 @@ func (c *Component) SetAttendee(who Person) {
 // RemoveAttendee takes one off the list.
 func (c *Component) RemoveAttendee(mail string) {
 	if gone := c.Attendee(mail); gone != nil {
-		c.Props = slices.DeleteFunc(c.Props, func(p *Property) bool { return p == gone })
+		c.Properties = slices.DeleteFunc(c.Properties, func(p *Property) bool { return p == gone })
 	}
 }
 

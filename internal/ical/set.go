@@ -215,6 +215,9 @@ func (s *Set) readRules() {
 	read := func(name string) (rules []*recur.Rule) {
 		for _, p := range c.All(name) {
 			rule, err := recur.Parse(p.Value)
+			if err == nil && !rule.Supported(s.span.start.Date) {
+				err = recur.ErrUnsupported
+			}
 			if err != nil {
 				s.problem(err)
 				continue

@@ -125,7 +125,7 @@ func (c *Component) SetTime(name string, t Time) {
 	}
 	if p == nil {
 		p = &Property{Name: name}
-		c.Props = append(c.Props, p)
+		c.Properties = append(c.Properties, p)
 	} else if old, err := ParseTime(p); err == nil && old == t {
 		return
 	}

@@ -25,8 +25,8 @@ func upgrade(c *Component) {
 }
 
 func upgradePart(c *Component) {
-	props := c.Props
-	c.Props = nil
+	props := c.Properties
+	c.Properties = nil
 	for _, p := range props {
 		upgradeParams(p)
 		switch strings.ToUpper(p.Name) {
@@ -39,7 +39,7 @@ func upgradePart(c *Component) {
 			rules, ok := oldRule(p.Value)
 			if ok {
 				for _, rule := range rules {
-					c.Props = append(c.Props, &Property{Name: p.Name, Params: p.Params, Value: rule})
+					c.Properties = append(c.Properties, &Property{Name: p.Name, Params: p.Params, Value: rule})
 				}
 				continue
 			}
@@ -62,7 +62,7 @@ func upgradePart(c *Component) {
 		case "ATTENDEE", "ORGANIZER":
 			oldPerson(p)
 		}
-		c.Props = append(c.Props, p)
+		c.Properties = append(c.Properties, p)
 	}
 	for _, child := range c.Children {
 		if !child.Is("VALARM") {
@@ -84,7 +84,7 @@ func upgradeParams(p *Property) {
 		case "INLINE", "URL", "CID", "CONTENT-ID":
 			name = "VALUE"
 		}
-		p.Params[i] = Param{Name: name, Values: []string{param.Name}}
+		p.Params[i] = Param{Name: name, Values: strings.Split(param.Name, ",")}
 	}
 	if strings.EqualFold(p.ParamText("ENCODING"), "BASE64") {
 		p.SetParam("VALUE", "BINARY")
@@ -133,22 +133,22 @@ func oldAlarm(p *Property) *Component {
 		return ""
 	}
 	actions := map[string]string{"AALARM": "AUDIO", "DALARM": "DISPLAY", "MALARM": "EMAIL", "PALARM": "PROCEDURE"}
-	c := &Component{Name: "VALARM", Props: []*Property{{Name: "ACTION", Value: actions[strings.ToUpper(p.Name)]}}}
+	c := &Component{Name: "VALARM", Properties: []*Property{{Name: "ACTION", Value: actions[strings.ToUpper(p.Name)]}}}
 	trigger := &Property{Name: "TRIGGER", Value: at.Value()}
 	trigger.SetParam("VALUE", "DATE-TIME")
-	c.Props = append(c.Props, trigger)
+	c.Properties = append(c.Properties, trigger)
 	if snooze, err := ParseDuration(field(1)); err == nil && field(2) != "" {
-		c.Props = append(c.Props, &Property{Name: "DURATION", Value: snooze.String()}, &Property{Name: "REPEAT", Value: field(2)})
+		c.Properties = append(c.Properties, &Property{Name: "DURATION", Value: snooze.String()}, &Property{Name: "REPEAT", Value: field(2)})
 	}
 	if what := field(3); what != "" {
 		switch {
 		case p.Is("DALARM"):
-			c.Props = append(c.Props, &Property{Name: "DESCRIPTION", Value: what})
+			c.Properties = append(c.Properties, &Property{Name: "DESCRIPTION", Value: what})
 		default:
-			c.Props = append(c.Props, &Property{Name: "ATTACH", Params: p.Params, Value: what})
+			c.Properties = append(c.Properties, &Property{Name: "ATTACH", Params: p.Params, Value: what})
 		}
 	} else if p.Is("DALARM") {
-		c.Props = append(c.Props, &Property{Name: "DESCRIPTION"})
+		c.Properties = append(c.Properties, &Property{Name: "DESCRIPTION"})
 	}
 	if b := c.Prop("ATTACH"); b != nil && b.ParamText("VALUE") == "BINARY" {
 		if _, err := base64.StdEncoding.DecodeString(b.Value); err != nil {

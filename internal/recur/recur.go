@@ -21,8 +21,9 @@ import (
 // ErrSteps ends the walk of a rule that costs too much.
 var ErrSteps = errors.New("the recurrence rule needs too many steps")
 
-// ErrUnsupported is a rule of another calendar than the Gregorian (RFC 7529).
-var ErrUnsupported = errors.New("the recurrence rule is of a calendar that is not supported")
+// ErrUnsupported is a rule of another calendar than the Gregorian (RFC 7529), or
+// one that repeats a date within its day.
+var ErrUnsupported = errors.New("the recurrence rule is of a kind that is not supported")
 
 // Freq is how often a rule repeats.
 type Freq int
@@ -89,11 +90,11 @@ type Rule struct {
 // maxList bounds the values of one part; 366 is the most that can differ.
 const maxList = 800
 
-// Parse reads a rule. Letters of either case, spaces and empty parts do no
-// harm; what makes the rule mean nothing is an error.
+// Parse reads a rule. Letters of either case, spaces, empty parts and escaped
+// semicolons do no harm; what makes the rule mean nothing is an error.
 func Parse(value string) (*Rule, error) {
 	r := &Rule{Freq: -1, Interval: 1, WeekStart: time.Monday}
-	for part := range strings.SplitSeq(value, ";") {
+	for part := range strings.SplitSeq(strings.ReplaceAll(value, `\`, ""), ";") {
 		part = strings.TrimSpace(part)
 		if part == "" {
 			continue
@@ -291,9 +292,13 @@ func (r *Rule) String() string {
 	return b.String()
 }
 
-// supported tells whether the rule is one of the Gregorian calendar that leaves
-// out days which do not exist (RFC 7529 section 4).
-func (r *Rule) supported() bool {
+// Supported tells whether the rule can be expanded for a DTSTART that is a date
+// or not: it is one of the Gregorian calendar that leaves out days which do not
+// exist (RFC 7529 section 4), and does not repeat a date within its day.
+func (r *Rule) Supported(isDate bool) bool {
+	if isDate && r.Freq > Daily {
+		return false
+	}
 	for _, other := range r.Other {
 		switch name, value, _ := strings.Cut(strings.ToUpper(other), "="); name {
 		case "RSCALE":

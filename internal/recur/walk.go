@@ -58,12 +58,7 @@ type Walker struct {
 // Walk begins to expand the rule.
 func (r *Rule) Walk(w Walk) *Walker {
 	it := &Walker{r: r, w: w, left: -1, start: w.Start, pending: w.WithStart}
-	switch {
-	case !r.supported():
-		it.err = ErrUnsupported
-		return it
-	case w.Date && r.Freq > Daily:
-		// All instances of a day would be the same one.
+	if !r.Supported(w.Date) {
 		it.err = ErrUnsupported
 		return it
 	}
