@@ -24,7 +24,10 @@ var windows = sync.OnceValue(func() *windowsNames {
 	w := &windowsNames{toIANA: map[string]string{}, toWin: map[string]string{}, folded: map[string]string{}}
 	var others []string
 	for line := range strings.Lines(windowsTable) {
-		name, list, _ := strings.Cut(strings.TrimSpace(line), "=")
+		name, list, found := strings.Cut(strings.TrimSpace(line), "=")
+		if !found {
+			continue // a comment
+		}
 		zones := strings.Fields(list)
 		w.toIANA[strings.ToLower(name)] = zones[0]
 		w.order = append(w.order, zones[0])
