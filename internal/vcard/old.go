@@ -49,7 +49,7 @@ func upgradeParams(p *Property) {
 			switch name {
 			case "7BIT", "8BIT":
 				continue
-			case "BASE64", "B":
+			case "BASE64":
 				name = "ENCODING"
 			case "INLINE":
 				continue
@@ -61,10 +61,13 @@ func upgradeParams(p *Property) {
 		}
 		switch name {
 		case "ENCODING":
-			if v := strings.ToUpper(strings.Join(values, ",")); v == "7BIT" || v == "8BIT" {
+			switch strings.ToUpper(strings.Join(values, ",")) {
+			case "7BIT", "8BIT":
 				continue
+			case "BASE64", "B":
+				values = []string{"b"}
 			}
-			params = append(params, Param{Name: "ENCODING", Values: []string{"b"}})
+			params = append(params, Param{Name: "ENCODING", Values: values})
 		case "VALUE":
 			if v := strings.ToUpper(strings.Join(values, ",")); v == "INLINE" {
 				continue

@@ -243,6 +243,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte(body("VERSION:2.1\nN;CHARSET=ISO-8859-1;ENCODING=QUOTED-PRINTABLE:M=FC\nTEL;HOME:1\nAGENT:\nBEGIN:VCARD\nEND:VCARD\n")))
 	f.Add([]byte("END:VCARD"))
+	f.Add([]byte("BEGIN:VCARD\nKEY;B: 00\nEND:VCARD"))
 	limits := Limits{Limits: Object.Limits, Cards: 50}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		cards, _, err := Parse(text, limits)
