@@ -114,7 +114,9 @@ func was(n int, noun string) string {
 // interrupted.
 func (a *app) imports(ctx context.Context, m *importer, restart, bytes bool) (*importReport, error) {
 	bar := progress("importing", m.from.total(), bytes)
-	m.progress = func(at place) { _ = bar.Set64(at.Offset) }
+	var memory steady
+	defer memory.end()
+	m.progress = func(at place) { _ = bar.Set64(at.Offset); memory.keep() }
 	sum, err := m.run(ctx, restart)
 	if err != nil {
 		_ = bar.Exit()

@@ -32,15 +32,21 @@ const (
 // fillGC is how much the heap may grow between two collections while everything
 // is read, in percent: rows become garbage at once, and what stays has hardly a
 // pointer to follow, so that collecting often costs little.
-const fillGC = 30
+// finishGC is the same while the indexes are made of what was read: in few large
+// pieces, and this is when most memory is in use.
+const (
+	fillGC   = 30
+	finishGC = 10
+)
 
 // tightMemory keeps the memory near what is needed, until the function that it
 // gives is called.
-func tightMemory() (end func()) {
-	was := debug.SetGCPercent(fillGC)
-	if was >= 0 && was < fillGC {
+func tightMemory(percent int) (end func()) {
+	was := debug.SetGCPercent(percent)
+	if was >= 0 && was < percent {
 		debug.SetGCPercent(was)
 	}
+	debug.FreeOSMemory()
 	return func() {
 		debug.SetGCPercent(was)
 		debug.FreeOSMemory()
@@ -59,19 +65,28 @@ func (s *Store) fill(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer tightMemory()()
-	return s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+	defer tightMemory(fillGC)()
+	var all *filled
+	err := s.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		var usn directory.USN
 		if err := tx.QueryRow(ctx, `SELECT usn, `+allTime+` FROM directory.forest`).Scan(&usn, nil); err != nil {
 			return err
 		}
-		if err := s.fillAll(ctx, tx, usn); err != nil {
-			return err
-		}
-		s.whole = usn
-		s.feed.reset(usn)
-		return nil
+		all = nil // of a try before
+		var err error
+		all, err = s.fillAll(ctx, tx, usn)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	defer tightMemory(finishGC)()
+	if err := s.finish(ctx, all); err != nil {
+		return err
+	}
+	s.whole = all.usn
+	s.feed.reset(all.usn)
+	return nil
 }
 
 // look brings the view to the newest committed USN, which is at least the one

@@ -15,7 +15,8 @@ import (
 type memory struct {
 	w          *writing
 	x          *index.Index
-	containers map[string]*container // by DN.Key, found so far
+	key        []byte                // used again and again
+	containers map[string]*container // found so far, by the name as it is written
 }
 
 // container is a spot with the chain of what lies right below it.
@@ -143,10 +144,17 @@ func (m *memory) domain(ctx context.Context, dn tree.DN) (*spot, error) {
 
 // container is find for what several names end with.
 func (m *memory) container(ctx context.Context, dn tree.DN) (*container, error) {
-	key := dn.Key()
-	if c := m.containers[key]; c != nil {
+	m.key = m.key[:0]
+	for _, rdn := range dn {
+		for _, ava := range rdn {
+			m.key = append(append(append(append(m.key, ava.Attribute...), 0), ava.Value...), 0)
+		}
+		m.key = append(m.key, 1)
+	}
+	if c := m.containers[string(m.key)]; c != nil {
 		return c, nil
 	}
+	key := string(m.key)
 	s, err := m.find(ctx, dn)
 	if err != nil {
 		return nil, err

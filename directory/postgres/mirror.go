@@ -378,54 +378,70 @@ func (m *mirror) readLinks(rows pgx.Rows, fn func(linkRow)) error {
 	return rows.Err()
 }
 
-// fillAll makes the index and the view from a snapshot, in one stream.
-func (s *Store) fillAll(ctx context.Context, tx *pgdb.Tx, usn directory.USN) error {
+// filled is what fillAll has read and finish makes the index and the view of.
+type filled struct {
+	m      *mirror
+	usn    directory.USN
+	index  *index.Index
+	loader *index.Loader
+	view   *filling
+	began  time.Time
+}
+
+// fillAll reads everything from a snapshot, in one stream.
+func (s *Store) fillAll(ctx context.Context, tx *pgdb.Tx, usn directory.USN) (*filled, error) {
 	began := time.Now()
 	sch, err := s.readSchema(ctx, tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m := s.newMirror(sch)
 	if err := m.readAll(ctx, tx); err != nil {
-		return err
+		return nil, err
 	}
 	x := index.New(sch, s.cold)
 	l := x.Load()
 	var most int // objects, more or less
 	if err := tx.QueryRow(ctx, `SELECT object FROM directory.forest`).Scan(&most); err != nil {
-		return err
+		return nil, err
 	}
 	v := newFilling(most)
 	rows, err := tx.Query(ctx, rowSQL+`ORDER BY o.id`)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rows.Close()
 	container, err := m.copyRows(ctx, rows, l, v)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if container != 0 {
 		if err := l.Add(schemaObjects(sch, container)); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	m.sources = nil
+	return &filled{m: m, usn: usn, index: x, loader: l, view: v, began: began}, nil
+}
+
+// finish puts what was read in the place of what was there. It takes seconds
+// without the database, so no transaction is open.
+func (s *Store) finish(ctx context.Context, f *filled) error {
+	f.m.sources = nil
+	f.m.report(s.log)
 	sorted := make(chan struct{})
 	go func() {
 		defer close(sorted)
-		v.index()
+		f.view.index()
 	}()
-	err = l.Done(usn)
+	err := f.loader.Done(f.usn)
 	<-sorted
 	if err != nil {
 		return err
 	}
-	m.report(s.log)
-	s.schema.Store(sch)
-	s.index.Store(x)
-	v.finish(&s.view, usn)
-	s.log.InfoContext(ctx, "directory read", slog.Int("objects", x.Len()), slog.Duration("dur", time.Since(began)))
+	s.schema.Store(f.m.sch)
+	s.index.Store(f.index)
+	f.view.finish(&s.view, f.usn)
+	s.log.InfoContext(ctx, "directory read", slog.Int("objects", f.index.Len()), slog.Duration("dur", time.Since(f.began)))
 	return nil
 }
 

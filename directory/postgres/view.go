@@ -357,10 +357,13 @@ func (v *view) put(e *entry) {
 	}
 	if e.listed() {
 		v.listed++
-		for w := range strings.SplitSeq(e.terms, " ") {
+		// The words of the texts that are kept anyway, not those of the row.
+		var order, terms, skip string
+		v.texts.read(s.text, &skip, &skip, &skip, &order, &terms, &skip)
+		for w := range strings.SplitSeq(terms, " ") {
 			v.words.add(w, n)
 		}
-		v.byName.add(e.order, n)
+		v.byName.add(order, n)
 	}
 }
 
