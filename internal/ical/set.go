@@ -1,10 +1,13 @@
 package ical
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,9 +121,32 @@ func NewSet(parts []*Component, zones *Zones) *Set {
 			s.readOverride(part)
 		}
 	}
-	slices.SortStableFunc(s.overrides, func(a, b override) int { return a.id.Compare(b.id) })
-	slices.SortStableFunc(s.ranges, func(a, b override) int { return a.id.Compare(b.id) })
+	s.overrides = newest(s.overrides)
+	for _, o := range s.overrides {
+		if strings.EqualFold(o.c.Prop("RECURRENCE-ID").ParamText("RANGE"), "THISANDFUTURE") {
+			s.ranges = append(s.ranges, o)
+		}
+	}
 	return s
+}
+
+// newest sorts overrides and leaves one for each instance: that of the highest
+// SEQUENCE, the last of several (RFC 5546 section 2.1.5).
+func newest(all []override) []override {
+	sequence := func(o override) int {
+		n, _ := strconv.Atoi(o.c.Text("SEQUENCE"))
+		return n
+	}
+	slices.SortStableFunc(all, func(a, b override) int {
+		return cmp.Or(a.id.Compare(b.id), cmp.Compare(sequence(a), sequence(b)))
+	})
+	kept := all[:0]
+	for i, o := range all {
+		if i+1 == len(all) || !all[i+1].id.Equal(o.id) {
+			kept = append(kept, o)
+		}
+	}
+	return kept
 }
 
 // Problems are what was odd about the series.
@@ -204,10 +230,12 @@ func (sp span) end(start time.Time) time.Time {
 	}
 }
 
-// longest is how long an instance lasts at most.
+// longest is how long an instance lasts at most, as far as that is looked for:
+// a series of instances of more than a century each is nobody's.
 func (sp span) longest() time.Duration {
-	const hours = 26 * time.Hour // a day of the calendar at its longest
-	return time.Duration(min(sp.days+sp.nominal.Days+1, 40_000))*hours + sp.nominal.Exact + sp.exact
+	const day, century = 26 * time.Hour, 100 * 366 * 24 * time.Hour // a day of the calendar at its longest
+	days := time.Duration(min(sp.days+sp.nominal.Days+1, 36_600))
+	return min(days*day, century) + min(sp.nominal.Exact, century) + min(sp.exact, century)
 }
 
 func (s *Set) readRules() {
@@ -327,9 +355,6 @@ func (s *Set) readOverride(c *Component) {
 		o.at = zone.Instant(o.id, s.span.l).Unix()
 	}
 	s.overrides = append(s.overrides, o)
-	if strings.EqualFold(p.ParamText("RANGE"), "THISANDFUTURE") {
-		s.ranges = append(s.ranges, o)
-	}
 }
 
 // Occurrences gives the instances that overlap the time from one moment to
@@ -491,6 +516,7 @@ func (s *Set) plain(from, to time.Time) iter.Seq2[Occurrence, error] {
 			replaced[o.id.Unix()], replacedAt[o.at] = true, true
 		}
 
+		last := int64(math.MinInt64)
 		for {
 			var best *source
 			for _, src := range in {
@@ -514,6 +540,10 @@ func (s *Set) plain(from, to time.Time) iter.Seq2[Occurrence, error] {
 			if !wanted || s.excluded(wall, at.Unix(), out) || replaced[wall.Unix()] || replacedAt[at.Unix()] {
 				continue
 			}
+			if at.Unix() == last {
+				continue // a wall time of a gap, and the one that is the same moment
+			}
+			last = at.Unix()
 			occ := s.instance(wall, at, ends[wall.Unix()])
 			if overlaps(occ, from, to) && !yield(occ, nil) {
 				return

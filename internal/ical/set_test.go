@@ -66,6 +66,14 @@ RDATE;TZID=America/New_York:20240310T023000,20241103T013000
 20240310T0330-0400 1h0m0s
 20241103T0130-0400 1h0m0s
 `, nil},
+		{"no moment twice", `
+DTSTART;TZID=America/New_York:20240310T013000
+RRULE:FREQ=HOURLY;COUNT=4
+`, "20240101", "20250101", `
+20240310T0130-0500 0s
+20240310T0330-0400 0s
+20240310T0430-0400 0s
+`, nil},
 		{"DTEND is exact, DURATION counts days of the calendar", `
 DTSTART;TZID=Europe/Berlin:20240330T120000
 DURATION:P1D
@@ -252,6 +260,34 @@ func TestOverrides(t *testing.T) {
 	root.Children[0].Children = root.Children[0].Children[1:2]
 	if got := listed(t, root.String(), "20240101", "20250101", nil); got != "20240110T1500+0100 30m0s moved\n" {
 		t.Errorf("alone: %s", got)
+	}
+}
+
+func TestNewestOverrideCounts(t *testing.T) {
+	got := listed(t, lines(`
+BEGIN:VEVENT
+UID:1
+DTSTART:20240101T090000Z
+RRULE:FREQ=DAILY;COUNT=2
+SUMMARY:plain
+END:VEVENT
+BEGIN:VEVENT
+UID:1
+RECURRENCE-ID:20240102T090000Z
+DTSTART:20240102T110000Z
+SEQUENCE:2
+SUMMARY:new
+END:VEVENT
+BEGIN:VEVENT
+UID:1
+RECURRENCE-ID:20240102T090000Z
+DTSTART:20240102T100000Z
+SEQUENCE:1
+SUMMARY:old
+END:VEVENT
+`), "20240101", "20250101", nil)
+	if want := "20240101T0900+0000 0s plain\n20240102T1100+0000 0s new\n"; got != want {
+		t.Errorf("got %s", got)
 	}
 }
 

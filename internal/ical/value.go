@@ -45,12 +45,15 @@ func DateOf(year int, month time.Month, day int) Time {
 	return Time{Wall: time.Date(year, month, day, 0, 0, 0, 0, time.UTC), Date: true}
 }
 
+// extended takes off what ISO 8601 has between digits and iCalendar has not.
+var extended = strings.NewReplacer("-", "", ":", "", " ", "T")
+
 // parseTime reads one value. The forms of ISO 8601 with dashes and colons are
 // taken as well, and an hour 24 or second 60, which the standard's readers meet.
 func parseTime(text, tzid string) (Time, error) {
 	text = strings.ToUpper(strings.TrimSpace(text))
 	t := Time{TZID: tzid}
-	digits := strings.NewReplacer("-", "", ":", "", " ", "T").Replace(text)
+	digits := extended.Replace(text)
 	if digits, t.UTC = strings.CutSuffix(digits, "Z"); t.UTC {
 		t.TZID = "" // section 3.2.19: a zone must not be given for UTC
 	}

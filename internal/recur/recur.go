@@ -219,9 +219,11 @@ func days(text string) ([]Day, error) {
 	})
 }
 
+var extended = strings.NewReplacer("-", "", ":", "")
+
 // parseUntil also takes the forms with dashes and colons that some write.
 func parseUntil(text string) (u Until, err error) {
-	text, u.UTC = strings.CutSuffix(strings.NewReplacer("-", "", ":", "").Replace(text), "Z")
+	text, u.UTC = strings.CutSuffix(extended.Replace(text), "Z")
 	if date, clock, found := strings.Cut(text, "T"); !found || clock == "" {
 		u.Date, u.UTC = true, false
 		u.Wall, err = time.Parse("20060102", date)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // window is how many years a zone is compared with others.
@@ -86,7 +88,7 @@ func Match(l *time.Location, year int, hint string) *time.Location {
 	hint = strings.ToLower(hint)
 	for _, name := range names {
 		city := strings.ToLower(strings.ReplaceAll(name[strings.LastIndexByte(name, '/')+1:], "_", " "))
-		if len(city) > 2 && strings.Contains(hint, city) && !strings.HasPrefix(name, "Etc/") {
+		if hasWord(hint, city) && !strings.HasPrefix(name, "Etc/") {
 			return ianaZone(name)
 		}
 	}
@@ -94,6 +96,23 @@ func Match(l *time.Location, year int, hint string) *time.Location {
 		return nil
 	}
 	return ianaZone(mostLikely(names))
+}
+
+// hasWord tells whether a text names a place, and not only a longer word with it.
+func hasWord(text, word string) bool {
+	for from := 0; ; {
+		i := strings.Index(text[from:], word)
+		if i < 0 {
+			return false
+		}
+		begin, end := from+i, from+i+len(word)
+		before, _ := utf8.DecodeLastRuneInString(text[:begin])
+		after, _ := utf8.DecodeRuneInString(text[end:])
+		if !unicode.IsLetter(before) && !unicode.IsLetter(after) {
+			return true
+		}
+		from = end
+	}
 }
 
 func mostLikely(names []string) string {

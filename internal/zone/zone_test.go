@@ -168,6 +168,7 @@ func TestMatch(t *testing.T) {
 		{"Europe/Vienna", "", "Europe/Berlin"},
 		{"Europe/Vienna", "(GMT+01:00) Vienna", "Europe/Vienna"},
 		{"America/Toronto", "Eastern", "America/New_York"},
+		{"Europe/Vienna", "Romer und Viennas", "Europe/Berlin"},
 		{"Africa/Lagos", "", ""},
 		{"Asia/Tokyo", "GMT +0900 Tokyo", "Asia/Tokyo"},
 	} {
