@@ -103,7 +103,7 @@ func (a *app) addressListList(ctx context.Context, _ *cli) error {
 	}
 	rows := make([][]any, len(all))
 	for i, l := range all {
-		rows[i] = []any{l.Name, l.Filter, l.Base}
+		rows[i] = []any{l.Name, shorten(l.Filter, 60), l.Base}
 	}
 	return a.out.list(all, []any{"Name", "Filter", "Below"}, rows)
 }

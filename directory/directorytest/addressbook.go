@@ -310,7 +310,10 @@ func testAddressLists(t *testing.T, w TreeWorld) {
 	h.person("Bob", base, "department: Sales", "msExchHideFromAddressLists: TRUE", "thumbnailPhoto: \xff\xd8\xff")
 	h.person("Cid", "OU=Sales,"+base, "department: Other")
 	lists := "CN=Address Lists Container,CN=Configuration," + base
-	h.add(lists, "objectClass: addressBookContainer", "displayName: Address lists")
+	h.add("CN=Joe,"+base, "objectClass: contact", "displayName: Joe", "mail: joe@elsewhere.test")
+	h.add("CN=Staff,"+base, "objectClass: group", "displayName: Staff", "mail: staff@example.test")
+	h.add("CN=Room,"+base, "objectClass: user", "sAMAccountName: room", "displayName: Room", "mail: room@example.test",
+		"homeMDB: CN=default,CN=Mailbox Databases,CN=Waypost,CN=Services,CN=Configuration,"+base, "msExchResourceMetaData: ResourceType:Room")
 	sales := h.add("CN=Sales,"+lists, "objectClass: addressBookContainer", "displayName: Sales people", "purportedSearch: (department=Sales)")
 	unit := h.add("CN=Unit,"+lists, "objectClass: addressBookContainer", "displayName: Unit", "purportedSearch: (objectClass=user)", "msExchSearchBase: OU=Sales,"+base)
 	h.person("Dan", base, "showInAddressBook: CN=Sales,"+lists)
@@ -324,8 +327,16 @@ func testAddressLists(t *testing.T, w TreeWorld) {
 		{ID: sales, Name: "Sales people", Filter: "(department=Sales)"},
 		{ID: unit, Name: "Unit", Filter: "(objectClass=user)", Base: "OU=Sales," + base},
 	}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("the lists are %+v, %v", got, err)
+	usual := map[string]directory.ObjectID{} // the lists that every organisation begins with
+	got = slices.DeleteFunc(got, func(l directory.AddressList) bool {
+		if !strings.Contains(l.Filter, "(proxyAddresses=*)") {
+			return false
+		}
+		usual[l.Name] = l.ID
+		return true
+	})
+	if err != nil || !slices.Equal(got, want) || len(usual) != 5 {
+		t.Errorf("the lists are %+v, %v; usual %v", got, err, usual)
 	}
 	for _, tt := range []struct {
 		text string
@@ -336,7 +347,12 @@ func testAddressLists(t *testing.T, w TreeWorld) {
 		{"", unit, "Cid"},
 		{"an", sales, "Ann"},
 		{"cid", sales, ""},
-		{"", 0, "Ann Cid Dan"},
+		{"", 0, "Ann Cid Dan Joe Room Staff"},
+		{"", usual["Default Global Address List"], "Ann Cid Dan Joe Room Staff"},
+		{"", usual["All Users"], "Ann Cid Dan"},
+		{"", usual["All Contacts"], "Joe"},
+		{"", usual["All Groups"], "Staff"},
+		{"", usual["All Rooms"], "Room"},
 	} {
 		hits, total, err := h.f.People(t.Context(), ann, directory.PeopleQuery{Text: tt.text, List: tt.list})
 		var names []string
@@ -353,6 +369,43 @@ func testAddressLists(t *testing.T, w TreeWorld) {
 	}
 	_, _, err = h.f.People(t.Context(), ann, directory.PeopleQuery{List: ann.ID})
 	wantKind(t, "a list that is none", err, fault.NotFound)
+	// showInAddressBook tells of whom the filters find.
+	me := h.like(ann)
+	all, global := "CN=All Address Lists,"+lists, "CN=Default Global Address List,CN=All Global Address Lists,"+lists
+	for dn, want := range map[string]string{
+		"CN=Ann," + base:          global + "|CN=All Users," + all + "|CN=Sales," + lists,
+		"CN=Cid,OU=Sales," + base: global + "|CN=All Users," + all + "|CN=Unit," + lists,
+		"CN=Dan," + base:          "CN=Sales," + lists + "|" + global + "|CN=All Users," + all,
+		"CN=Joe," + base:          global + "|CN=All Contacts," + all,
+	} {
+		wanted := strings.Split(want, "|")
+		slices.Sort(wanted)
+		if got := me.values(dn, "showInAddressBook"); got != strings.Join(wanted, "|") {
+			t.Errorf("%s is shown in %s, want %s", dn, got, want)
+		}
+	}
+	if got := h.values("CN=Bob,"+base, "showInAddressBook"); got != "" {
+		t.Errorf("a hidden one is shown in %s", got)
+	}
+	for filter, want := range map[string]string{
+		"(showInAddressBook=" + global + ")":                      "Ann Cid Dan Joe Room Staff",
+		"(SHOWINADDRESSBOOK=" + strings.ToLower(global) + ")":     "Ann Cid Dan Joe Room Staff",
+		"(&(anr=an)(showInAddressBook=CN=All Users," + all + "))": "Ann",
+		"(showInAddressBook=CN=Sales," + lists + ")":              "Ann Dan",
+		"(&(mail=*)(!(showInAddressBook=" + global + ")))":        "Bob",
+		"(&(mail=*)(!(showInAddressBook=*)))":                     "Bob",
+		"(showInAddressBook=CN=None," + lists + ")":               "",
+	} {
+		var names []string
+		for _, dn := range me.search(base, filter, tree.Sub) {
+			name, _, _ := strings.Cut(strings.TrimPrefix(dn, "CN="), ",")
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s finds %s, want %s", filter, got, want)
+		}
+	}
 	if _, err := h.f.AddressLists(t.Context(), directory.Principal{}); err == nil {
 		t.Error("nobody reads the lists")
 	}

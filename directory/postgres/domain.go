@@ -142,13 +142,16 @@ func (o *object) builtIn() bool {
 	return n >= 16 && binary.LittleEndian.Uint32(o.sid[n-4:]) < firstRID
 }
 
-// furnish makes what every domain has.
+// furnish makes what every domain has, and the first one for the forest.
 func (w *writing) furnish(ctx context.Context, domain directory.ObjectID) error {
 	if err := w.QueryRow(ctx, `SELECT directory.furnish($1, $2, $3)`, domain, w.usn, w.counters.object).Scan(&w.counters.object); err != nil {
 		return err
 	}
+	err := w.QueryRow(ctx, `
+		SELECT CASE count(*) WHEN 1 THEN directory.address_lists($1, $2) ELSE $2 END
+		FROM directory.object WHERE class = $3 AND deleted IS NULL`, w.usn, w.counters.object, classDomain).Scan(&w.counters.object)
 	clear(w.domains)
-	return nil
+	return err
 }
 
 // Domains implements directory.Directory, by name.

@@ -156,11 +156,13 @@ func (s *Store) Search(ctx context.Context, as directory.Principal, q *tree.Quer
 	if err != nil {
 		return err
 	}
-	if add := s.computing(ctx, q, view); add != nil {
-		show := fn
-		fn = func(e *tree.Entry) error { add(e); return show(e) }
+	for _, add := range []func(*tree.Entry){s.computing(ctx, q, view), s.showsLists(ctx, q, view)} {
+		if add != nil {
+			show := fn
+			fn = func(e *tree.Entry) error { add(e); return show(e) }
+		}
 	}
-	return s.index.Load().Search(ctx, q, view, fn)
+	return s.index.Load().Search(ctx, s.findsLists(ctx, q), view, fn)
 }
 
 // Compare implements tree.Tree.
