@@ -140,6 +140,42 @@ func TestCookiesAreBound(t *testing.T) {
 	wantCode(t, "somebody else's", err, codeUnwilling)
 }
 
+// TestCookiesOfAnotherProcess: positions in a result are the process's that gave
+// them. Another one says so plainly, and a list view begins anew there.
+func TestCookiesOfAnotherProcess(t *testing.T) {
+	here, there := start(t), start(t)
+	here.crowd(50)
+	there.crowd(50)
+	for what, more := range map[string]goldap.Control{"as it is": nil, "sorted": goldap.NewControlServerSideSortingWithSortKeys([]*goldap.SortKey{{AttributeType: "cn"}})} {
+		page := func(w *world, cookie []byte) ([]byte, error) {
+			req := find("(cn=p*)", "cn")
+			p := goldap.NewControlPaging(10)
+			p.SetCookie(cookie)
+			req.Controls = []goldap.Control{p}
+			if more != nil {
+				req.Controls = append(req.Controls, more)
+			}
+			r, err := w.in(t).Search(req)
+			if err != nil {
+				return nil, err
+			}
+			return goldap.FindControl(r.Controls, goldap.ControlTypePaging).(*goldap.ControlPaging).Cookie, nil
+		}
+		cookie, err := page(here, nil)
+		if err != nil || len(cookie) == 0 {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if _, err := page(here, cookie); err != nil {
+			t.Errorf("%s, on another connection: %v", what, err)
+		}
+		_, err = page(there, cookie)
+		wantCode(t, what+", at another process", err, codeUnwilling)
+		if err != nil && !strings.Contains(err.Error(), "cookie") {
+			t.Errorf("%s: %v does not say that it is the cookie", what, err)
+		}
+	}
+}
+
 func TestPagingWithSizeLimit(t *testing.T) {
 	w := start(t)
 	w.crowd(100)

@@ -38,6 +38,10 @@ func TestNoLDAP(t *testing.T) {
 		{"no such request", "30050201015f00"},
 		{"a response", "300c02010165070a010004000400"},
 		{"operation longer than its message", "30050201016020"},
+		{"an indefinite length within", "300d020101608002010304008000" + "0000"},
+		{"2 GiB within", "3011020101" + "60847fffffff" + "02010304008000" + "0000"},
+		{"16 EiB within", "3015020101" + "6088ffffffffffffffff" + "02010304008000" + "0000"},
+		{"a number of 16 bytes", "30190210" + strings.Repeat("01", 16) + "600702010304008000"},
 		{"bind without a name", "3009020101600402010380"},
 		{"bind cut off", "3008020101600302010" + "3"},
 		{"search without a filter", hex.EncodeToString([]byte(message(2, element(ber.ApplicationOf(3), octets(""), enumerated(2), enumerated(0), integer(0), integer(0), boolean(false)))))},
@@ -181,6 +185,68 @@ func TestSlowRequest(t *testing.T) {
 	r.wantNotice("half a request", codeProtocolError)
 	silent := dialRaw(t, w.addr)
 	silent.wantNotice("no request at all", codeProtocolError)
+}
+
+// TestTrickle: a byte now and then does not make a request last.
+func TestTrickle(t *testing.T) {
+	w := start(t, func(c *Config) { c.ReadTimeout = 300 * time.Millisecond })
+	r := dialRaw(t, w.addr)
+	r.bind()
+	began := time.Now()
+	for _, b := range []byte(message(2, searchOp("DC=example,DC=test", 2, anyObject))) {
+		if _, err := r.c.Write([]byte{b}); err != nil {
+			break
+		}
+		time.Sleep(30 * time.Millisecond)
+		if time.Since(began) > 600*time.Millisecond {
+			break
+		}
+	}
+	r.wantNotice("a request in single bytes", codeProtocolError)
+}
+
+// TestFloods: requests that nothing answers, or that are about nothing, cost
+// their sender's time alone.
+func TestFloods(t *testing.T) {
+	w := start(t)
+	r := dialRaw(t, w.addr)
+	r.bind()
+	before := inUse()
+	var flood strings.Builder
+	for i := range 50_000 {
+		flood.WriteString(message(int64(2+i), element(ber.Application(16), "\x7f\xff\xff\xff")))
+	}
+	r.send(flood.String())
+	for i := range 1_000 {
+		r.send(message(int64(100_000+i), cancelOp(int64(5_000_000+i))))
+		r.want(int64(100_000+i), codeNoSuchOperation)
+	}
+	r.send(message(200_000, cancelOp(1<<40)))
+	r.want(200_000, codeNoSuchOperation)
+	r.send(message(200_001, cancelOp(-1)))
+	r.want(200_001, codeNoSuchOperation)
+	// Its own operations are abandoned as they come.
+	w.tree.slow = time.Millisecond
+	flood.Reset()
+	for i := range 500 {
+		id := int64(300_000 + i)
+		flood.WriteString(message(id, searchOp("DC=example,DC=test", 2, anyObject, "1.1")) + message(400_000+id, element(ber.Application(16), integer(id)[2:])))
+	}
+	r.send(flood.String())
+	w.tree.slow = 0
+	r.send(message(900_000, searchOp("DC=example,DC=test", 2, equal("cn", "ann"), "1.1")))
+	for {
+		x, err := r.receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.id == 900_000 && x.tag == ber.ApplicationOf(5) {
+			break
+		}
+	}
+	if grown := inUse() - before; grown > 4<<20 {
+		t.Errorf("%d KiB are used for it", grown>>10)
+	}
 }
 
 func TestIdle(t *testing.T) {
