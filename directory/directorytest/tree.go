@@ -38,6 +38,7 @@ func RunTree(t *testing.T, open func(t testing.TB) TreeWorld) {
 		{"Addresses", testTreeAddresses},
 		{"Accounts", testTreeAccounts},
 		{"Passwords", testTreePasswords},
+		{"UnknownLogins", testUnknownLogins},
 		{"HelpDesk", testTreeHelpDesk},
 		{"Links", testTreeLinks},
 		{"Move", testTreeMove},

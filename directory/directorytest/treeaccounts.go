@@ -161,3 +161,33 @@ func testTreeHelpDesk(t *testing.T, w TreeWorld) {
 		}
 	}
 }
+
+// testUnknownLogins: how soon a name is locked out does not tell whether anybody
+// has it, though the policies of units differ from the default.
+func testUnknownLogins(t *testing.T, w TreeWorld) {
+	h := start(t, w)
+	other := w.Open(t)
+	const sales = "OU=Sales," + base
+	for _, name := range []string{"Ann", "Bob"} {
+		h.person(name, sales, "unicodePwd: "+quoted(secret))
+	}
+	h.add("CN=strict,CN=Password Settings Container,CN=System,"+base, "objectClass: msDS-PasswordSettings", "msDS-PasswordSettingsPrecedence: 7",
+		"msDS-PasswordReversibleEncryptionEnabled: FALSE", "msDS-PasswordHistoryLength: 0", "msDS-PasswordComplexityEnabled: FALSE",
+		"msDS-MinimumPasswordLength: 8", "msDS-MinimumPasswordAge: 0", "msDS-MaximumPasswordAge: -9223372036854775808", "msDS-LockoutThreshold: 3",
+		"msDS-LockoutDuration: -18000000000", "msDS-LockoutObservationWindow: -18000000000", "msDS-PSOAppliesTo: "+sales)
+	eventually(t, "the policy at the other", soon, func() bool {
+		list, err := other.Policies(t.Context(), operator)
+		return err == nil && len(list) == 2
+	})
+	for n, login := range []string{"ann@example.test", "nobody@example.test", "no-one@example.test", "nemo", `EXAMPLE\niemand`} {
+		for i := range 5 {
+			at := []Forest{h.f, other}[i%2]
+			_, err := at.SignIn(t.Context(), credentials(login, "wrong", fmt.Sprintf("198.51.%d.%d", 100+n, i+1)))
+			want := fault.Unauthenticated
+			if i >= 3 {
+				want = fault.Limit
+			}
+			wantKind(t, fmt.Sprintf("guess %d at %s", i+1, login), err, want)
+		}
+	}
+}

@@ -2,10 +2,13 @@ package postgres
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,6 +33,46 @@ func lockKey(id directory.ObjectID, login string) string {
 	return "login " + hex.EncodeToString(sum[:16])
 }
 
+// alikeTries bounds the search for an account that a login which nobody has is
+// treated like.
+const alikeTries = 64
+
+// alike gives some account of the login's domain, always the same one as long as
+// it is there: whose lock-out policy holds for a login that nobody has. By the
+// default policy one could be told, where the policies of units differ, from a
+// login that somebody has. 0: none.
+func (v *view) alike(login string) directory.ObjectID {
+	sum := sha256.Sum256([]byte("alike " + directory.Fold(login)))
+	domain, _, ok := strings.Cut(login, `\`)
+	if at := strings.LastIndexByte(login, '@'); !ok && at >= 0 {
+		domain, ok = login[at+1:], true
+	}
+	rng := rand.New(rand.NewChaCha8(sum))
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	most := len(v.slots) * pageSlots
+	if most == 0 {
+		return 0
+	}
+	for left := alikeTries; left > 0; left-- {
+		at := rng.IntN(most)
+		for step := range pageSlots { // all of a small directory
+			id := directory.ObjectID((at + step) % most)
+			s := v.slot(id)
+			if s == nil || s.family != person || s.epoch == 0 {
+				continue
+			}
+			if e := v.entry(id); !ok || v.inDomain(e, domain) {
+				return id
+			}
+			if left--; left <= 0 {
+				return 0
+			}
+		}
+	}
+	return 0
+}
+
 // Account gives what sign-in needs of the account that a login names; for a
 // login that nobody has, ID is 0 and the same queries run. The account's state
 // comes from the tables, so that a change counts in every process at once; which
@@ -41,7 +84,7 @@ func (s *Store) Account(ctx context.Context, login, client string) (a directory.
 	if e != nil && e.family == person {
 		id = e.id
 	}
-	policy := s.policyOf(ctx, id, 0)
+	policy := s.policyOf(ctx, cmp.Or(id, s.view.alike(login)), 0)
 	a.Law = law(policy)
 	var (
 		found, never bool
