@@ -144,27 +144,10 @@ func (t SystemTime) clock() time.Duration {
 // is made of the structure's rules.
 func (i Info) Location(year int) *time.Location {
 	own := i.build("")
-	year = min(max(year, firstYear), lastYear)
-	key, changes := behaviour(own, year)
-	for _, id := range []string{i.StandardName, i.DaylightName} {
-		if id == "" {
-			continue
-		}
-		if l := Load(id); l != nil {
-			if k, _ := behaviour(l, year); k == key {
-				return l
-			}
-		}
-	}
-	if i.Bias == 0 && !changes {
-		return time.UTC // all zero is how many say UTC
-	}
-	if l := Match(own, year, i.StandardName); l != nil {
-		return l
-	}
-	if !changes {
-		if names := alike(key, year); len(names) > 0 {
-			return ianaZone(mostLikely(names))
+	// The rules may be those of one year only: many zones changed them.
+	for _, in := range []span{{clamp(year), window}, {clamp(year), 1}} {
+		if l := i.known(own, in); l != nil {
+			return l
 		}
 	}
 	title := i.StandardName
@@ -172,6 +155,28 @@ func (i Info) Location(year int) *time.Location {
 		title = "Custom"
 	}
 	return i.build(title)
+}
+
+// known finds the zone that behaves in some years as the structure says.
+func (i Info) known(own *time.Location, in span) *time.Location {
+	key, changes := behaviour(own, in)
+	for _, id := range []string{i.StandardName, i.DaylightName} {
+		if l := Load(id); l != nil {
+			if k, _ := behaviour(l, in); k == key {
+				return l
+			}
+		}
+	}
+	if i.Bias == 0 && !changes {
+		return time.UTC // all zero is how many say UTC
+	}
+	if l := match(own, in, i.StandardName); l != nil {
+		return l
+	}
+	if names := alike(key, in); !changes && len(names) > 0 {
+		return ianaZone(mostLikely(names))
+	}
+	return nil
 }
 
 // build makes a zone of nothing but the structure's rules.

@@ -12,6 +12,9 @@ import (
 // window is how many years a zone is compared with others.
 const window = 3
 
+// span is some years from one on.
+type span struct{ year, years int }
+
 // firstYear and lastYear bound the years for which zones are compared.
 const (
 	firstYear = 1990
@@ -20,9 +23,9 @@ const (
 
 // behaviour is what a zone does in some years, as a key: the offset at the
 // beginning, then every change.
-func behaviour(l *time.Location, year int) (key string, changes bool) {
-	t := time.Date(year, 1, 1, 12, 0, 0, 0, time.UTC)
-	until := time.Date(year+window, 1, 1, 12, 0, 0, 0, time.UTC)
+func behaviour(l *time.Location, in span) (key string, changes bool) {
+	t := time.Date(in.year, 1, 1, 12, 0, 0, 0, time.UTC)
+	until := time.Date(in.year+in.years, 1, 1, 12, 0, 0, 0, time.UTC)
 	_, offset := t.In(l).Zone()
 	b := strconv.AppendInt(nil, int64(offset), 10)
 	for range 24 * window {
@@ -41,28 +44,28 @@ func behaviour(l *time.Location, year int) (key string, changes bool) {
 	return string(b), changes
 }
 
-// behaviours has the known zones by what they do from a year on.
+// behaviours has the known zones by what they do in some years.
 var behaviours struct {
 	sync.Mutex
-	byYear map[int]map[string][]string
+	bySpan map[span]map[string][]string
 }
 
-func alike(key string, year int) []string {
+func alike(key string, in span) []string {
 	behaviours.Lock()
 	defer behaviours.Unlock()
-	if behaviours.byYear == nil {
-		behaviours.byYear = map[int]map[string][]string{}
+	if behaviours.bySpan == nil {
+		behaviours.bySpan = map[span]map[string][]string{}
 	}
-	index := behaviours.byYear[year]
+	index := behaviours.bySpan[in]
 	if index == nil {
 		index = map[string][]string{}
 		for _, name := range windows().order {
 			if l := ianaZone(name); l != nil {
-				k, _ := behaviour(l, year)
+				k, _ := behaviour(l, in)
 				index[k] = append(index[k], name)
 			}
 		}
-		behaviours.byYear[year] = index
+		behaviours.bySpan[in] = index
 	}
 	return index[key]
 }
@@ -79,9 +82,14 @@ var likely = []string{
 // zone that never changes is matched only by such a place: an offset alone does
 // not say where.
 func Match(l *time.Location, year int, hint string) *time.Location {
-	year = min(max(year, firstYear), lastYear)
-	key, changes := behaviour(l, year)
-	names := alike(key, year)
+	return match(l, span{clamp(year), window}, hint)
+}
+
+func clamp(year int) int { return min(max(year, firstYear), lastYear) }
+
+func match(l *time.Location, in span, hint string) *time.Location {
+	key, changes := behaviour(l, in)
+	names := alike(key, in)
 	if len(names) == 0 {
 		return nil
 	}

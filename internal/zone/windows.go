@@ -48,6 +48,9 @@ var windows = sync.OnceValue(func() *windowsNames {
 // behaves alike today; false when there is none.
 func Windows(iana string) (string, bool) {
 	w := windows()
+	if isUTC(iana) {
+		return "UTC", true
+	}
 	if name, ok := w.toWin[iana]; ok {
 		return name, true
 	}
@@ -62,6 +65,6 @@ func Windows(iana string) (string, bool) {
 	return "", false
 }
 
-// today is a year of rules that are in force; a constant, so that an answer does
-// not depend on the day.
-const today = 2026
+// today are years of rules that are in force; always the same, so that an answer
+// does not depend on the day.
+var today = span{2026, window}

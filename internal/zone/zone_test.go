@@ -61,7 +61,7 @@ func TestWindowsTable(t *testing.T) {
 	}
 	for iana, want := range map[string]string{
 		"Europe/Berlin": "W. Europe Standard Time", "Europe/Vienna": "W. Europe Standard Time", "Europe/Kiev": "FLE Standard Time",
-		"Europe/Kyiv": "FLE Standard Time", "US/Eastern": "Eastern Standard Time", "Asia/Calcutta": "India Standard Time", "Etc/UTC": "UTC",
+		"Europe/Kyiv": "FLE Standard Time", "US/Eastern": "Eastern Standard Time", "Asia/Calcutta": "India Standard Time", "Etc/UTC": "UTC", "UTC": "UTC",
 	} {
 		if got, _ := Windows(iana); got != want {
 			t.Errorf("%s is %q, want %q", iana, got, want)
