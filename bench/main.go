@@ -32,7 +32,7 @@ import (
 
 func main() {
 	log.SetFlags(log.Ltime)
-	b := &bench{prepared: map[side]bool{}}
+	b := &bench{prepared: map[string]bool{}}
 	flag.StringVar(&b.tools, "tools", "../shared", "folder with bench/ and peers/")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each comparison runs")
 	flag.StringVar(&b.only, "only", "", "comma-separated comparisons; all if empty")
@@ -64,7 +64,7 @@ type bench struct {
 	out   *os.File
 	rows  []row
 
-	prepared map[side]bool // mailboxes of 10,000 are there
+	prepared map[string]bool // by what was run
 }
 
 type row struct {
@@ -304,14 +304,19 @@ func (b *bench) compare(ctx context.Context, c comparison) error {
 		rounds = min(rounds, c.rounds)
 	}
 	for _, s := range sides {
-		if c.prepare == nil || b.prepared[s] {
+		if c.prepare == nil {
 			continue
 		}
+		args := c.prepare(s)
+		key := strings.Join(args, " ")
+		if b.prepared[key] {
+			continue
+		}
+		b.prepared[key] = true
 		log.Printf("%s: preparing", c.name)
-		if _, err := b.load(ctx, comparison{name: c.name + " prepare"}, c.prepare(s), nil); err != nil {
+		if _, err := b.load(ctx, comparison{name: c.name + " prepare"}, args, nil); err != nil {
 			return fmt.Errorf("preparing: %w", err)
 		}
-		b.prepared[s] = true
 	}
 	for round := range rounds {
 		for _, s := range sides {
