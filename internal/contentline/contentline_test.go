@@ -35,6 +35,8 @@ func TestLines(t *testing.T) {
 		{"tab folds too, and one octet goes", "A:x\n\t  y\n", "A:x  y\r\n"},
 		{"order and letters", "x-b;Z=1;a=2:v\n", "x-b;Z=1;a=2:v\r\n"},
 		{"quotes that are needed stay", `ATTENDEE;CN="a;b:c,d",e:x`, "ATTENDEE;CN=\"a;b:c,d\",e:x\r\n"},
+		{"a backslash at the end", `A;P="x\",y:v`, "A;P=\"x\\\",y:v\r\n"},
+		{"an escaped comma in a parameter", `A;CN=Society\, 2014\;x;Q=1:v`, "A;CN=\"Society\\, 2014\\;x\";Q=1:v\r\n"},
 		{"quotes that are not go", `A;P="q":x`, "A;P=q:x\r\n"},
 		{"RFC 6868", `A;P=^^x^'y^n^z:v`, "A;P=^^x^'y^n^^z:v\r\n"},
 		{"a quote never closed", `A;CN="x:mailto:y`, "A;CN=^'x:mailto:y\r\n"},

@@ -405,6 +405,14 @@ func cutParamValue(b []byte) (value string, rest []byte, ok bool) {
 		}
 	}
 	end := bytes.IndexAny(b, ",;:")
+	// Some escape in parameters as in texts, where quotes are due.
+	for end > 0 && b[end] != ':' && b[end-1] == '\\' {
+		more := bytes.IndexAny(b[end+1:], ",;:")
+		if more < 0 {
+			return "", nil, false
+		}
+		end += 1 + more
+	}
 	if end < 0 {
 		return "", nil, false
 	}

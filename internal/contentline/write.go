@@ -42,7 +42,8 @@ var carets = strings.NewReplacer("^", "^^", "\r\n", "^n", "\n", "^n", "\r", "^n"
 // 6868 section 3.1).
 func appendParamValue(dst []byte, value string) []byte {
 	value = carets.Replace(value)
-	if strings.ContainsAny(value, ";:,") || value != strings.TrimSpace(value) {
+	// A backslash at the end would take the separator with it in many a reader.
+	if strings.ContainsAny(value, `;:,\`) || value != strings.TrimSpace(value) {
 		dst = append(append(dst, '"'), value...)
 		return append(dst, '"')
 	}

@@ -3,6 +3,8 @@
 
   oracle.py rules   lines of JSON {"rule", "start", "n"} on standard input
   oracle.py files   names of iCalendar files, one a line
+  oracle.py same    two names of files a line, with a tab between; answers where
+                    libical reads them otherwise, or nothing
 
 Answers one line of JSON each: {"dateutil": [...], "libical": [...]}, for files
 one for each component that recurs. Times are wall time; exit status 3 says that
@@ -253,4 +255,28 @@ def files():
             print(json.dumps(answer), flush=True)
 
 
-{"rules": rules, "files": files, "libical": libical}[sys.argv[1]]()
+def shown(path):
+    """What libical writes of what it reads; lines that are none left out."""
+    with open(path, "rb") as f:
+        data = f.read()
+    component = ical.icalparser_parse_string(data) if b"\0" not in data else None
+    if not component:
+        return []
+    lines = ical.icalcomponent_as_ical_string(component).split(b"\r\n")
+    ical.icalcomponent_free(component)
+    return lines
+
+
+def same():
+    ical.icalparser_parse_string.restype = ctypes.c_void_p
+    ical.icalparser_parse_string.argtypes = [ctypes.c_char_p]
+    ical.icalcomponent_as_ical_string.restype = ctypes.c_char_p
+    ical.icalcomponent_as_ical_string.argtypes = [ctypes.c_void_p]
+    ical.icalcomponent_free.argtypes = [ctypes.c_void_p]
+    for line in sys.stdin:
+        one, other = map(shown, line.rstrip("\n").split("\t"))
+        different = [] if one == other else [[repr(a), repr(b)] for a, b in itertools.zip_longest(one, other) if a != b]
+        print(json.dumps((different or [None])[0] if one else None), flush=True)
+
+
+{"rules": rules, "same": same, "files": files, "libical": libical}[sys.argv[1]]()
