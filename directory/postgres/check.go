@@ -73,6 +73,9 @@ var laws = []struct{ law, sql string }{
 		WHERE o.names <> coalesce(n.names, '')`},
 	{"links have an attribute", `
 		SELECT source FROM directory.link WHERE attribute > 100000 AND attribute NOT IN (SELECT id FROM directory.reference)`},
+	{"links lead from and to what is there", `
+		SELECT l.source FROM directory.link l LEFT JOIN directory.object o ON o.id = l.source WHERE o.id IS NULL
+		UNION ALL SELECT l.source FROM directory.link l LEFT JOIN directory.object o ON o.id = l.target WHERE o.id IS NULL`},
 	{"there is one root", `SELECT id FROM directory.object WHERE parent IS NULL AND id <> 1`},
 	{"nothing that is there has a parent that is gone", `
 		SELECT o.id FROM directory.object o JOIN directory.object p ON p.id = o.parent WHERE p.deleted IS NOT NULL`},
