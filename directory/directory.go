@@ -180,7 +180,8 @@ const (
 	Person
 	// List: it is a group's; Expand gives the mailboxes.
 	List
-	// Outside: it is one of ours, and mail to it goes on to Resolution.Forward.
+	// Outside: it is one of ours, and mail to it goes on to Resolution.Forward:
+	// a contact's, or that of a mailbox that redirects its mail.
 	Outside
 )
 
@@ -189,7 +190,9 @@ type Resolution struct {
 	Standing Standing
 	Target   Target   // for Person; for Outside its ID alone
 	Group    ObjectID // for List
-	Forward  string   `json:",omitempty"` // for Outside: the address elsewhere
+	// Forward is where mail goes on to: for Outside instead of into a mailbox, for
+	// Person besides. It may be an address of ours.
+	Forward string `json:",omitempty"`
 }
 
 // Target is a mailbox that mail is delivered to.
@@ -199,8 +202,8 @@ type Target struct {
 	HomeMDB string
 	Address string // the primary address
 	Quota   int64  // bytes; 0: the default
-	// Forward is where mail goes instead of into a mailbox; Mailbox is then 0.
-	// Only Expand gives such targets.
+	// Forward is where mail goes instead of into a mailbox, Mailbox then being 0,
+	// or besides. Only Expand gives such targets.
 	Forward string `json:",omitempty"`
 }
 

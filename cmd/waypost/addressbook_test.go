@@ -35,6 +35,13 @@ func TestAddressBook(t *testing.T) {
 		{"contact add hid@partner.test --name Hid --hidden", "Added"},
 		{"contact list", "joe@partner.test  Joe Doe  joe@example.test"},
 
+		{"user set ann@example.test --forward joe@partner.test --copy", "Changed ann@example.test."},
+		{"user show ann@example.test", "Mail goes to       joe@partner.test, and a copy here"},
+		{"user set ann@example.test --no-copy --forward bob@example.test", "Changed"},
+		{"user show ann@example.test", "Mail goes to       bob@example.test\n"},
+		{"user set ann@example.test --forward nobody@example.test", "!nobody is called nobody@example.test"},
+		{"user set ann@example.test --forward none", "Changed"},
+
 		{"room add hall@example.test --name Hall --capacity 40 --feature projector --feature video", "Added the room hall@example.test."},
 		{"room add car@example.test --name Car --equipment", "Added the equipment car@example.test."},
 		{"room list", "hall@example.test  Hall       room  40        projector, video"},

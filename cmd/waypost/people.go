@@ -114,6 +114,7 @@ type userCmd struct {
 		DropAlias  []string     `help:"A further address to take away."`
 		Admin      *bool        `negatable:"" help:"May administer the organisation, or not."`
 		Hidden     *bool        `negatable:"" help:"Not shown in address lists, or shown."`
+		redirection
 	} `cmd:"" help:"Change a user's attributes; what is not named stays."`
 	Passwd struct {
 		Address       string `arg:""`
@@ -278,12 +279,17 @@ func (a *app) userShow(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	forward, err := a.forwards(ctx, u.Address)
+	if err != nil {
+		return err
+	}
 	var shown any = u
 	if account.ID != 0 {
 		shown = struct {
 			directory.User
-			SignIn directory.AccountState
-		}{u, account}
+			SignIn  directory.AccountState
+			Forward string
+		}{u, account, forward}
 	}
 	return a.out.show(shown, func(w io.Writer) {
 		defer func() {
@@ -304,6 +310,7 @@ func (a *app) userShow(ctx context.Context, c *cli) error {
 			{"Phone", u.Phone},
 			{"Quota", quotaText(u.Quota)},
 			{"Mailbox", fmt.Sprintf("%d in %s", u.Mailbox, u.HomeMDB)},
+			{"Mail goes to", forward},
 			{"Enabled", fmt.Sprint(u.Enabled)},
 			{"Administrator", fmt.Sprint(u.Roles&directory.RoleAdmin != 0)},
 			{"Created", when(u.Created)},
@@ -377,6 +384,9 @@ func (a *app) userSet(ctx context.Context, c *cli) error {
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := a.redirect(ctx, &got, &in.redirection); err != nil {
 		return err
 	}
 	return a.out.done(got, "Changed %s.", got.Address)

@@ -21,7 +21,7 @@ func reached(t testing.TB, d directory.Directory, group directory.ObjectID) stri
 			t.Fatalf("Expand(%d): %v", group, err)
 		}
 		for _, x := range some {
-			if (x.Mailbox == 0) != (x.Forward != "") {
+			if x.Mailbox == 0 && x.Forward == "" {
 				t.Errorf("%s has mailbox %d and forwards to %q", x.Address, x.Mailbox, x.Forward)
 			}
 		}
@@ -38,6 +38,9 @@ func shown(list []directory.Target) string {
 	var all []string
 	for _, x := range list {
 		name, _, _ := strings.Cut(x.Address, "@")
+		if x.Forward != "" && x.Mailbox != 0 {
+			name += "+"
+		}
 		if x.Forward != "" {
 			name += ">" + x.Forward
 		}
@@ -300,6 +303,74 @@ func testContacts(t *testing.T, w TreeWorld) {
 	h.refused("delete the contact", h.tryDelete(at("Joe Out"), false), 0)
 	if got := resolve(t, h.f, "joe@example.test"); got.Standing != directory.Unknown {
 		t.Errorf("after the end it resolves to %+v", got)
+	}
+}
+
+func testRedirects(t *testing.T, w TreeWorld) {
+	h := start(t, w)
+	for _, name := range []string{"Ann", "Bob", "Cid"} {
+		h.person(name, base)
+	}
+	at := func(name string) string { return "CN=" + name + "," + base }
+	h.add(at("Joe"), "objectClass: contact", "mail: joe@elsewhere.test", "proxyAddresses: smtp:joe@example.test")
+	h.add(at("Group"), "objectClass: group", "mail: group@example.test", "member: "+at("Ann"))
+	h.add(at("Silent"), "objectClass: group", "sAMAccountName: silent")
+	list := h.add(at("List"), "objectClass: group", "mail: list@example.test", "member: "+at("Ann"), "member: "+at("Cid"))
+	ann, err := h.f.UserByAddress(t.Context(), system, "ann@example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		what   string
+		change []string
+		want   string // whom mail to Ann reaches
+	}{
+		{"to nobody", nil, "ann"},
+		{"to another", []string{"replace altRecipient: " + at("Bob")}, "ann>bob@example.test"},
+		{"to another, and a copy", []string{"replace deliverAndRedirect: TRUE"}, "ann+>bob@example.test"},
+		{"to a contact, and a copy", []string{"replace altRecipient: " + at("Joe")}, "ann+>joe@elsewhere.test"},
+		{"to a contact", []string{"replace deliverAndRedirect: FALSE"}, "ann>joe@elsewhere.test"},
+		{"to a group she is in", []string{"replace altRecipient: " + at("Group")}, "ann>group@example.test"},
+		{"to a group without an address", []string{"replace altRecipient: " + at("Silent")}, "ann"},
+		{"to herself", []string{"replace altRecipient: " + at("Ann")}, "ann"},
+	} {
+		if len(tt.change) > 0 {
+			h.modify(at("Ann"), tt.change...)
+		}
+		r := resolve(t, h.f, "ann@example.test")
+		got := "ann"
+		if r.Standing == directory.Person && r.Forward != "" {
+			got += "+"
+		}
+		if r.Forward != "" {
+			got += ">" + r.Forward
+		}
+		if got != tt.want || (r.Standing == directory.Person) != (r.Target.Mailbox != 0) || r.Target.ID != ann.ID {
+			t.Errorf("%s: resolved as %+v, want %s", tt.what, r, tt.want)
+		}
+		if got := reached(t, h.f, list); got != tt.want+" cid" {
+			t.Errorf("%s: the list reaches %s, want %s cid", tt.what, got, tt.want)
+		}
+		if ok, err := h.f.MaySendAs(t.Context(), principal(ann), "ann@example.test"); !ok || err != nil {
+			t.Errorf("%s: Ann may not send as Ann: %v", tt.what, err)
+		}
+	}
+	// In a chain mail goes to the next; in a circle it stays.
+	h.modify(at("Ann"), "replace altRecipient: "+at("Bob"))
+	h.modify(at("Bob"), "replace altRecipient: "+at("Cid"))
+	if r := resolve(t, h.f, "ann@example.test"); r.Forward != "bob@example.test" {
+		t.Errorf("in a chain Ann is %+v", r)
+	}
+	h.modify(at("Cid"), "replace altRecipient: "+at("Bob"))
+	for _, address := range []string{"ann@example.test", "bob@example.test", "cid@example.test"} {
+		if r := resolve(t, h.f, address); r.Standing != directory.Person || r.Forward != "" {
+			t.Errorf("in a circle %s is %+v", address, r)
+		}
+	}
+	h.modify(at("Cid"), "delete altRecipient")
+	h.refused("delete Bob", h.tryDelete(at("Bob"), false), 0)
+	if r := resolve(t, h.f, "ann@example.test"); r.Standing != directory.Person || r.Forward != "" {
+		t.Errorf("after Bob has gone Ann is %+v", r)
 	}
 }
 

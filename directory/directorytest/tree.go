@@ -59,6 +59,7 @@ func RunTree(t *testing.T, open func(t testing.TB) TreeWorld) {
 		{"SendTo", testSendTo},
 		{"HiddenMembers", testHiddenMembers},
 		{"Contacts", testContacts},
+		{"Redirects", testRedirects},
 		{"AddressLists", testAddressLists},
 		{"Resources", testResources},
 		{"Processes", testTreeProcesses},

@@ -74,7 +74,7 @@ func (s *Store) expand(ctx context.Context, g *entry, after directory.ObjectID, 
 	var all []directory.Target
 	for len(found) > 0 && len(all) < limit {
 		n := min(len(found), limit-len(all))
-		all = append(all, s.fillForwards(ctx, s.view.targets(found[:n]))...)
+		all = append(all, s.redirectAll(ctx, s.fillForwards(ctx, s.view.targets(found[:n])))...)
 		found = found[n:]
 	}
 	return all, nil

@@ -15,8 +15,11 @@ var duties = map[string]bool{"postmaster": true, "abuse": true}
 // Resolve implements directory.Directory. It needs no SQL.
 func (s *Store) Resolve(ctx context.Context, address string) (directory.Resolution, error) {
 	r, err := s.lookUp(address)
-	if err == nil && r.Standing == directory.Outside {
+	switch {
+	case err == nil && r.Standing == directory.Outside:
 		return s.outside(ctx, r)
+	case err == nil && r.Standing == directory.Person:
+		return s.redirected(ctx, r), nil
 	}
 	return r, err
 }
@@ -100,7 +103,7 @@ func (s *Store) MaySendAs(ctx context.Context, as directory.Principal, address s
 	if roles&directory.RoleSystem != 0 {
 		return true, nil
 	}
-	r, err := s.Resolve(ctx, address)
+	r, err := s.lookUp(address)
 	if fault.Of(err) == fault.Invalid && err != nil {
 		return false, nil
 	}

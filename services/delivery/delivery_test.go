@@ -197,6 +197,8 @@ func (w *world) Resolve(_ context.Context, addr string) (directory.Resolution, e
 		return directory.Resolution{Standing: directory.List, Group: 3}, nil
 	case local == "mixed":
 		return directory.Resolution{Standing: directory.List, Group: 4}, nil
+	case local == "copied":
+		return directory.Resolution{Standing: directory.Person, Target: target(1), Forward: "joe@elsewhere.test"}, nil
 	case local == "moderated":
 		return directory.Resolution{Standing: directory.List, Group: 5}, nil
 	case local == "joe":
@@ -333,9 +335,9 @@ func TestMoverLists(t *testing.T) {
 		}
 	}()
 	// Sent by u9, who may not send to the board: the transport tells him.
-	send(t, s, "k1", "From: u9@example.test\r\n\r\nbody\r\n", "mixed@example.test", "board@example.test", "moderated@example.test", "joe@example.test")
+	send(t, s, "k1", "From: u9@example.test\r\n\r\nbody\r\n", "mixed@example.test", "board@example.test", "moderated@example.test", "copied@example.test", "joe@example.test")
 	wait(t, func() bool { return len(w.subs()) == 1 })
-	want := []string{"joe@elsewhere.test", "board@example.test", "moderated@example.test", "joe@example.test"}
+	want := []string{"joe@elsewhere.test", "board@example.test", "moderated@example.test", "copied@example.test", "joe@example.test"}
 	if sub := w.subs()[0]; !slices.Equal(sub.To, want) {
 		t.Errorf("handed over to %q, want %q", sub.To, want)
 	}

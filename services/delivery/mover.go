@@ -225,7 +225,7 @@ func (m *Mover) sort(ctx context.Context, from string, recipients []string) (tar
 		}
 		r, err := m.dir.Resolve(ctx, addr)
 		switch {
-		case err == nil && r.Standing == directory.Person:
+		case err == nil && r.Standing == directory.Person && r.Forward == "":
 			add(r.Target)
 			continue
 		case err == nil && r.Standing == directory.List:
@@ -239,9 +239,10 @@ func (m *Mover) sort(ctx context.Context, from string, recipients []string) (tar
 				for _, t := range some {
 					if t.Forward != "" {
 						rest = append(rest, t.Forward)
-						continue
 					}
-					add(t)
+					if t.Mailbox != 0 {
+						add(t)
+					}
 				}
 				continue
 			}

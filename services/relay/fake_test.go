@@ -78,8 +78,14 @@ func (o *office) Resolve(_ context.Context, addr string) (directory.Resolution, 
 		return directory.Resolution{Standing: directory.List, Group: 2}, nil
 	case local == "mixed":
 		return directory.Resolution{Standing: directory.List, Group: 3}, nil
+	case local == "redirected":
+		return directory.Resolution{Standing: directory.Outside, Forward: "erin@example.test"}, nil
+	case local == "copied":
+		return directory.Resolution{Standing: directory.Person, Target: person("copied"), Forward: "joe@there.test"}, nil
 	case local == "moderated":
 		return directory.Resolution{Standing: directory.List, Group: 4}, nil
+	case local == "redirects":
+		return directory.Resolution{Standing: directory.List, Group: 6}, nil
 	case local == "outer":
 		return directory.Resolution{Standing: directory.List, Group: 5}, nil
 	case strings.Contains(local, "-"): // where decisions go
@@ -114,6 +120,10 @@ func (o *office) MaySendTo(_ context.Context, from directory.Sender, g directory
 
 func (o *office) Expand(_ context.Context, g directory.ObjectID, _ directory.Page) ([]directory.Target, error) {
 	switch g {
+	case 6:
+		both := person("copied")
+		both.Forward = "joe@there.test"
+		return []directory.Target{both, {ID: 94, Forward: "erin@example.test"}}, nil
 	case 3:
 		return []directory.Target{person("alice"), {ID: 90, Forward: "joe@there.test"}}, nil
 	case 4: // with the group that it is in

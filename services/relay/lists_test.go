@@ -42,3 +42,20 @@ func TestRestrictedList(t *testing.T) {
 		t.Errorf("bob is told %q", got)
 	}
 }
+
+// Mail for a mailbox that redirects goes there alone, or there too, once.
+func TestRedirect(t *testing.T) {
+	for _, to := range [][]string{{"redirected@example.test", "copied@example.test"}, {"redirects@example.test"}, {"copied@example.test", "redirects@example.test", "redirected@example.test"}} {
+		h := newHop(t, nil)
+		l := newLab(t, routes(h, "there.test"))
+		l.run()
+		l.put("1", "bob@example.test", to...)
+		l.until("empty queue", l.empty)
+		if got := h.messages(); len(got) != 1 || got[0] != "bob@example.test > joe@there.test\n"+sentMessage {
+			t.Errorf("to %v: sent %q", to, got)
+		}
+		if len(l.box("erin")) != 1 || len(l.box("copied")) != 1 || len(l.box("redirected"))+len(l.box("bob")) != 0 {
+			t.Errorf("to %v: erin has %q, copied %q, bob %q", to, l.box("erin"), l.box("copied"), l.box("bob"))
+		}
+	}
+}

@@ -377,7 +377,7 @@ func (r *Relay) moderates(ctx context.Context, who string, m Moderation) (bool, 
 
 // recipientOf is the address that mail to a target goes to.
 func recipientOf(t directory.Target) string {
-	if t.Forward != "" {
+	if t.Mailbox == 0 {
 		return t.Forward
 	}
 	return t.Address

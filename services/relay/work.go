@@ -96,6 +96,12 @@ func (r *Relay) attempt(ctx context.Context, w Work, c **client) (results []resu
 		case res.Standing == directory.Foreign:
 			outside = append(outside, rc)
 		case res.Standing == directory.Person:
+			if res.Forward != "" { // a copy; the queue takes each address once
+				if err := r.forward(ctx, w, res.Forward); err != nil {
+					results = append(results, result{rcpt: rc, local: true, err: err})
+					continue
+				}
+			}
 			inside, targets = append(inside, rc), append(targets, res.Target)
 		case res.Standing == directory.List:
 			results = append(results, r.list(ctx, w, rc, res.Group, body))
@@ -122,8 +128,7 @@ func (r *Relay) attempt(ctx context.Context, w Work, c **client) (results []resu
 
 var errAddress = smtpguard.Errorf(553, [3]int{5, 1, 3}, "Malformed address")
 
-// forward makes the address elsewhere of one of our contacts a recipient of its
-// own.
+// forward makes the address that mail goes on to a recipient of its own.
 func (r *Relay) forward(ctx context.Context, w Work, address string) error {
 	return r.queue.Add(ctx, w.Message, []Address{{address, envelope.Domain(address)}}, r.o.Now())
 }
@@ -155,9 +160,10 @@ func (r *Relay) expand(ctx context.Context, w Work, group directory.ObjectID, bo
 		for _, t := range some {
 			if t.Forward != "" {
 				elsewhere = append(elsewhere, Address{t.Forward, envelope.Domain(t.Forward)})
-				continue
 			}
-			boxes = append(boxes, t)
+			if t.Mailbox != 0 {
+				boxes = append(boxes, t)
+			}
 		}
 		for i, err := range r.deliver.Deliver(ctx, w.Envelope, boxes, body) {
 			if err != nil {

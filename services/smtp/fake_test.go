@@ -58,6 +58,8 @@ func (w *world) Resolve(_ context.Context, addr string) (directory.Resolution, e
 		return directory.Resolution{Standing: directory.List, Group: 9}, nil
 	case local == "mixed":
 		return directory.Resolution{Standing: directory.List, Group: 10}, nil
+	case local == "copied":
+		return directory.Resolution{Standing: directory.Person, Target: target(0), Forward: "bob@example.test"}, nil
 	case local == "moderated":
 		return directory.Resolution{Standing: directory.List, Group: 11}, nil
 	case local == "joe":

@@ -25,6 +25,7 @@ func TestLists(t *testing.T) {
 		{"signed in", signedIn + "submissions C: RCPT TO:<board@example.test>\nsubmissions S: 250 …", ""},
 		{"to a moderated list", toMX + "mx C: RCPT TO:<moderated@example.test>\nmx S: 250 …\n" + message + "mx S: 250 2.0.0 Queued as …", "moderated@example.test"},
 		{"a moderator to the list", signedIn + "submissions C: RCPT TO:<moderated@example.test>\nsubmissions S: 250 …\n" + strings.ReplaceAll(message, "mx ", "submissions ") + "submissions S: 250 2.0.0 Delivered as …", ""},
+		{"to a mailbox that redirects a copy", toMX + "mx C: RCPT TO:<copied@example.test>\nmx S: 250 …\n" + message + "mx S: 250 2.0.0 Queued as …", "copied@example.test"},
 		{"a decision", toMX + "mx C: RCPT TO:<approve-token@example.test>\nmx S: 250 …\n" + message + "mx S: 250 2.0.0 Queued as …", "approve-token@example.test"},
 		{"a decision that nobody waits for", toMX + "mx C: RCPT TO:<approve-other@example.test>\nmx S: 550 5.1.1 …", ""},
 		{"to a contact", toMX + "mx C: RCPT TO:<joe@example.test>\nmx S: 250 …\n" + message + "mx S: 250 2.0.0 Queued as …", "joe@example.test"},

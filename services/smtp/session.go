@@ -115,6 +115,10 @@ func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
 	}
 	switch r.Standing {
 	case directory.Person:
+		if r.Forward != "" { // the relay redirects a copy
+			tx.foreign++
+			break
+		}
 		tx.persons = append(tx.persons, r.Target)
 	case directory.List:
 		approvers, err := s.srv.dir.MaySendTo(ctx, s.sender(tx), r.Group)
@@ -126,7 +130,7 @@ func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
 			break
 		}
 		tx.lists = append(tx.lists, r.Group)
-	case directory.Outside: // a contact of ours: the relay forwards to its address elsewhere
+	case directory.Outside: // the relay forwards
 		tx.foreign++
 	case directory.Foreign:
 		if !s.door.signIn {
