@@ -40,7 +40,7 @@ type Change struct {
 func (s *Set) Overrides() []Change {
 	var all []Change
 	for _, o := range s.overrides {
-		future := slices.ContainsFunc(s.ranges, func(r override) bool { return r.c == o.c })
+		future := forFuture(o.c)
 		all = append(all, Change{At: time.Unix(o.at, 0).UTC(), Component: o.c, Future: future})
 	}
 	return all
@@ -59,9 +59,13 @@ func (s *Set) Excluded() []time.Time {
 		all = append(all, zone.Instant(time.Unix(day+int64(h*3600+m*60+sec), 0).UTC(), s.span.l).Unix())
 	}
 	slices.Sort(all)
+	given := map[int64]bool{}
+	for _, o := range s.overrides {
+		given[o.at] = true
+	}
 	var moments []time.Time
 	for _, at := range slices.Compact(all) {
-		if !slices.ContainsFunc(s.overrides, func(o override) bool { return o.at == at }) {
+		if !given[at] {
 			moments = append(moments, time.Unix(at, 0).UTC())
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -123,11 +124,16 @@ func NewSet(parts []*Component, zones *Zones) *Set {
 	}
 	s.overrides = newest(s.overrides)
 	for _, o := range s.overrides {
-		if strings.EqualFold(o.c.Prop("RECURRENCE-ID").ParamText("RANGE"), "THISANDFUTURE") {
+		if forFuture(o.c) {
 			s.ranges = append(s.ranges, o)
 		}
 	}
 	return s
+}
+
+// forFuture tells a change of an instance and all that come after it.
+func forFuture(c *Component) bool {
+	return strings.EqualFold(c.Prop("RECURRENCE-ID").ParamText("RANGE"), "THISANDFUTURE")
 }
 
 // newest sorts overrides and leaves one for each instance: that of the highest
@@ -609,10 +615,7 @@ func (s *Set) instance(wall, at time.Time, end func(time.Time) time.Time) Occurr
 		occ.ID = s.idOf(wall, override{})
 	}
 	sp := s.span
-	if i := slices.IndexFunc(s.ranges, func(o override) bool { return o.id.After(wall) }); i != 0 && len(s.ranges) > 0 {
-		if i < 0 {
-			i = len(s.ranges)
-		}
+	if i := sort.Search(len(s.ranges), func(i int) bool { return s.ranges[i].id.After(wall) }); i > 0 {
 		o := s.ranges[i-1]
 		moved := wall.Add(s.shiftOf(o))
 		occ.Start = zone.Instant(moved, s.span.l).In(s.span.l)

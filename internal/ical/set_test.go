@@ -316,6 +316,35 @@ func TestCostIsBounded(t *testing.T) {
 	}
 }
 
+// Many overrides and dates cost what they are, not their square.
+func TestManyOverrides(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("BEGIN:VEVENT\nUID:1\nDTSTART:20240101T000000Z\nRRULE:FREQ=MINUTELY\n")
+	at := day(t, "20240101")
+	for range 100_000 {
+		at = at.Add(time.Minute)
+		b.WriteString("EXDATE:" + at.Format("20060102T150405Z") + "\n")
+	}
+	b.WriteString("END:VEVENT\n")
+	for range 10_000 {
+		at = at.Add(time.Minute)
+		b.WriteString("BEGIN:VEVENT\nUID:1\nRECURRENCE-ID;RANGE=THISANDFUTURE:" + at.Format("20060102T150405Z") + "\nDTSTART:" + at.Format("20060102T150405Z") + "\nEND:VEVENT\n")
+	}
+	began := time.Now()
+	root := parse(t, b.String())
+	s := NewSet(Series(root)[0], ZonesOf(root, nil))
+	list, err := s.List(day(t, "20240101"), day(t, "20240601"), 100_000)
+	if err != nil && !errors.Is(err, ErrMany) || len(list) < 90_000 {
+		t.Errorf("%d: %v", len(list), err)
+	}
+	if n, m := len(s.Excluded()), len(s.Overrides()); n != 100_000 || m != 10_000 {
+		t.Errorf("%d dates, %d overrides", n, m)
+	}
+	if took := time.Since(began); took > 8*time.Second { // generous: it takes half a second
+		t.Errorf("took %v", took)
+	}
+}
+
 // Outlook's zones carry names of their own and rules from 1601 on.
 func TestCustomZones(t *testing.T) {
 	text := func(tzid, rules string) string {
@@ -385,7 +414,8 @@ func TestTimeZoneRoundTrip(t *testing.T) {
 		for _, from := range []int{1985, 2005, 2024} {
 			begin, end := time.Date(from, 3, 1, 0, 0, 0, 0, time.UTC), time.Date(from+10, 1, 1, 0, 0, 0, 0, time.UTC)
 			c := TimeZone(l, "mine", begin, end)
-			own, _, _ := buildZone("mine", c)
+			steps := zoneSteps
+			own, _, _ := buildZone("mine", c, &steps)
 			if own == nil {
 				t.Fatalf("%s cannot be read:\n%s", name, c)
 			}

@@ -71,7 +71,7 @@ func Split(parts []*Component, zones *Zones, at Time, uid string) (before, after
 		c := o.c.Clone()
 		switch {
 		case o.id.Before(cut):
-			if strings.EqualFold(c.Prop("RECURRENCE-ID").ParamText("RANGE"), "THISANDFUTURE") {
+			if forFuture(c) {
 				return nil, nil, fault.New(fault.Invalid, "an earlier change of all future instances is in the way")
 			}
 			before = append(before, c)

@@ -15,6 +15,7 @@ type Zones struct {
 	rules    map[string]*Component // VTIMEZONE by TZID
 	known    map[string]*time.Location
 	unknown  map[string]bool
+	steps    int            // what may still be spent on rules
 	Floating *time.Location // where floating times and days are placed
 }
 
@@ -24,7 +25,7 @@ func ZonesOf(c *Component, floating *time.Location) *Zones {
 	if floating == nil {
 		floating = time.UTC
 	}
-	z := &Zones{rules: map[string]*Component{}, known: map[string]*time.Location{}, unknown: map[string]bool{}, Floating: floating}
+	z := &Zones{rules: map[string]*Component{}, known: map[string]*time.Location{}, unknown: map[string]bool{}, steps: zoneSteps, Floating: floating}
 	z.gather(c)
 	return z
 }
@@ -57,7 +58,7 @@ func (z *Zones) Location(tzid string) *time.Location {
 		l = zone.Load(tzid)
 	}
 	if rules := z.rules[tzid]; l == nil && rules != nil && len(z.known) < maxZones {
-		l = ruledZone(tzid, rules)
+		l = ruledZone(tzid, rules, &z.steps)
 	}
 	if l == nil {
 		l = zone.Load(tzid)
@@ -101,13 +102,13 @@ func (z *Zones) Instant(t Time) (time.Time, bool) {
 
 // ruledZone is the zone that a VTIMEZONE describes: a known one when it behaves
 // so, else one made of its rules.
-func ruledZone(tzid string, c *Component) *time.Location {
+func ruledZone(tzid string, c *Component, steps *int) *time.Location {
 	for _, alias := range []string{"X-LIC-LOCATION", "TZID-ALIAS-OF"} {
 		if id := c.Text(alias); id != "" && zone.IsName(id) {
 			return zone.Load(id)
 		}
 	}
-	own, last, open := buildZone(tzid, c)
+	own, last, open := buildZone(tzid, c, steps)
 	if own == nil {
 		return nil
 	}
@@ -124,8 +125,8 @@ func ruledZone(tzid string, c *Component) *time.Location {
 const (
 	// ruleYear is when rules without an end are compared with known zones.
 	ruleYear = 2025
-	// zoneSteps bounds the expansion of one zone's rules.
-	zoneSteps = 200_000
+	// zoneSteps bounds the expansion of the rules of one calendar's zones.
+	zoneSteps = 1_000_000
 	zoneMost  = 2_000 // transitions
 )
 
@@ -136,8 +137,7 @@ var (
 
 // buildZone makes a zone of STANDARD and DAYLIGHT (section 3.6.5). last is the
 // year of its last change, or of the last beginning of a rule without an end.
-func buildZone(tzid string, c *Component) (l *time.Location, last int, open bool) {
-	steps := zoneSteps
+func buildZone(tzid string, c *Component, steps *int) (l *time.Location, last int, open bool) {
 	var all []zone.Transition
 	var first time.Time
 	firstOffset := 0
@@ -154,8 +154,8 @@ func buildZone(tzid string, c *Component) (l *time.Location, last int, open bool
 		if first.IsZero() || start.Wall.Before(first) {
 			first, firstOffset = start.Wall, from
 		}
-		onsets, forever := onsets(part, start.Wall, from, &steps)
-		if steps < 0 || len(all)+len(onsets) >= zoneMost {
+		onsets, forever := onsets(part, start.Wall, from, steps)
+		if *steps < 0 || len(all)+len(onsets) >= zoneMost {
 			return nil, 0, false
 		}
 		for _, wall := range onsets {

@@ -46,6 +46,7 @@ type Walker struct {
 	byMonthDay       bool
 	ydays            []int
 	weekNos          []int
+	cost             int // of looking at a day, in what its lists hold
 	limitH, limitM   uint64
 	limitS           uint64
 	days             []int // of the current period
@@ -141,6 +142,7 @@ func (it *Walker) compile() {
 		}
 	}
 	it.ydays, it.weekNos = r.ByYearDay, r.ByWeekNo
+	it.cost = len(it.nth) + 2*len(it.ydays) + len(it.weekNos)
 
 	h, m, s := start.Clock()
 	clock := func(by []int, own int, expands Freq, most int) (list []int, limit uint64) {
@@ -291,7 +293,7 @@ func (it *Walker) period() {
 			return
 		}
 	}
-	if !it.spend(len(it.days)) {
+	if !it.spend(len(it.days) + len(it.r.BySetPos)) {
 		return
 	}
 	it.size = len(it.days) * len(it.ph) * len(it.pm) * len(it.ps)
@@ -329,6 +331,9 @@ func (it *Walker) clockPeriod(u int64) bool {
 			it.k = it.reach(yearBegin(y)+monthBegin(y, m+1), 0) - 1
 			return false
 		}
+	}
+	if !it.spend(it.cost / 16) {
+		return false
 	}
 	if !it.match(day) {
 		it.k = it.reach(day+1, 0) - 1
@@ -371,7 +376,7 @@ func (it *Walker) yearDays(year, first, last int) {
 		if it.months != 0 && it.months&(1<<m) == 0 {
 			continue
 		}
-		if !it.spend(2) {
+		if !it.spend(2 + it.cost) {
 			return
 		}
 		begin := yearBegin(year) + monthBegin(year, m)

@@ -328,6 +328,10 @@ func (w *writer) exceptions(a *Appointment) error {
 			existing[o.At.Unix()] = o
 		}
 	}
+	changed := map[int64]*Appointment{}
+	for _, ex := range w.old.Exceptions {
+		changed[ex.Original.Unix()] = ex.Changed
+	}
 	var out []string
 	kept := map[int64]bool{}
 	for _, ex := range a.Exceptions {
@@ -340,7 +344,11 @@ func (w *writer) exceptions(a *Appointment) error {
 		}
 		kept[at] = true
 		if o, ok := existing[at]; ok {
-			if err := w.one(o.Component, w.oldException(ex.Original), ex.Changed); err != nil {
+			was := changed[at]
+			if was == nil { // one that could not be read
+				was = &Appointment{Busy: 2, Reminder: -1}
+			}
+			if err := w.one(o.Component, was, ex.Changed); err != nil {
 				return err
 			}
 			continue
@@ -366,25 +374,13 @@ func (w *writer) exceptions(a *Appointment) error {
 		}
 		w.parts = append(w.parts, c)
 	}
-	w.parts = slices.DeleteFunc(w.parts, func(c *ical.Component) bool {
-		for at, o := range existing {
-			if o.Component == c {
-				return !kept[at] && !o.Future
-			}
-		}
-		return false
-	})
+	gone := map[*ical.Component]bool{}
+	for at, o := range existing {
+		gone[o.Component] = !kept[at] && !o.Future
+	}
+	w.parts = slices.DeleteFunc(w.parts, func(c *ical.Component) bool { return gone[c] })
 	w.excluded(out, id(start.At))
 	return nil
-}
-
-func (w *writer) oldException(at time.Time) *Appointment {
-	for _, ex := range w.old.Exceptions {
-		if ex.Original.Equal(at) && ex.Changed != nil {
-			return ex.Changed
-		}
-	}
-	return &Appointment{Busy: 2, Reminder: -1}
 }
 
 // excluded writes EXDATE when it says something else than before.
