@@ -71,7 +71,7 @@ func (c *Client) MaySendAs(ctx context.Context, as directory.Principal, address 
 
 // MaySendTo implements directory.Directory.
 func (c *Client) MaySendTo(ctx context.Context, from directory.Sender, group directory.ObjectID) ([]directory.Target, error) {
-	return ask[[]directory.Target](ctx, c, "MaySendTo", always, sendToArgs{from, group})
+	return ask[[]directory.Target](ctx, c, "Approvers", always, sendToArgs{from, group})
 }
 
 // Photo implements directory.Directory.

@@ -75,8 +75,16 @@ var methods = map[string]method{
 	"MaySendAs": on(Look, func(ctx context.Context, d directory.Directory, in addressArgs) (bool, error) {
 		return d.MaySendAs(ctx, in.As, in.Address)
 	}),
-	"MaySendTo": on(Look, func(ctx context.Context, d directory.Directory, in sendToArgs) ([]directory.Target, error) {
+	"Approvers": on(Look, func(ctx context.Context, d directory.Directory, in sendToArgs) ([]directory.Target, error) {
 		return d.MaySendTo(ctx, in.From, in.Group)
+	}),
+	// What a program asks that cannot let a message wait for approval.
+	"MaySendTo": do(Look, func(ctx context.Context, d directory.Directory, in sendToArgs) error {
+		approvers, err := d.MaySendTo(ctx, in.From, in.Group)
+		if err == nil && len(approvers) > 0 {
+			err = directory.ErrModerated
+		}
+		return err
 	}),
 	"SignIn": on(Look, func(ctx context.Context, d directory.Directory, in signInArgs) (directory.Session, error) {
 		return d.SignIn(ctx, in.credentials())
