@@ -187,3 +187,23 @@ func TestReadHeaderInPieces(t *testing.T) {
 		t.Errorf("endless header: %d, %v", h.End, h.Ended)
 	}
 }
+
+func TestBallot(t *testing.T) {
+	const secret = "abcdefghijklmnopqrstuvwxyz"
+	for address, want := range map[string]string{
+		"approve-" + secret + "@example.test":                   "approve",
+		"MODERATE-" + strings.ToUpper(secret) + "@EXAMPLE.test": "moderate",
+		"other-" + secret + "@example.test":                     "",
+		"reject-" + secret + "x@example.test":                   "",
+		"reject@example.test":                                   "",
+	} {
+		word, got, ok := Ballot(address)
+		if word != want || ok != (want != "") || ok && got != secret {
+			t.Errorf("%s is %q, %q, %t", address, word, got, ok)
+		}
+		log := ForLog(address)[0]
+		if ok && strings.Contains(strings.ToLower(log), "abc") || !ok && log != address {
+			t.Errorf("%s is logged as %s", address, log)
+		}
+	}
+}

@@ -105,16 +105,9 @@ const (
 
 // ballot reads the address of a decision.
 func ballot(address string) (kind string, t Token, ok bool) {
-	local, _ := envelope.Split(address)
-	kind, secret, _ := strings.Cut(strings.ToLower(local), "-")
-	if len(secret) != tokenLen || kind != approveTo && kind != rejectTo && kind != replyTo {
-		return "", t, false
-	}
-	return kind, sha256.Sum256([]byte(secret)), true
+	kind, secret, ok := envelope.Ballot(address)
+	return kind, sha256.Sum256([]byte(secret)), ok
 }
-
-// tokenLen is the length of rand.Text: 130 bits.
-const tokenLen = 26
 
 // Expects tells whether an address that is nobody's was given to a moderator.
 func (r *Relay) Expects(ctx context.Context, address string) (bool, error) {

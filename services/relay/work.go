@@ -272,7 +272,7 @@ func (r *Relay) settle(ctx context.Context, w Work, results []result, dur time.D
 		}
 		r.results.WithLabelValues(word).Inc()
 		attrs := []any{
-			"proto", "relay", "cmd", "send", "id", w.ID, "from", w.From, "user", res.rcpt.Address, "host", res.host,
+			"proto", "relay", "cmd", "send", "id", w.ID, "from", w.From, "user", envelope.ForLog(res.rcpt.Address)[0], "host", res.host,
 			"attempt", res.rcpt.Attempts + 1, "dur", dur, "result", word,
 		}
 		if res.err != nil {

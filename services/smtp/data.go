@@ -49,7 +49,7 @@ func (s *session) Data(r io.Reader) error {
 	s.srv.results.WithLabelValues(s.door.proto, result).Inc()
 	attrs := []any{
 		"proto", s.door.proto, "cmd", "DATA", "id", tx.env.ID,
-		"user", s.who.Address, "remote", s.conn.Addr(), "from", tx.env.From, "to", tx.to[:min(len(tx.to), 20)], "size", spool.Size(),
+		"user", s.who.Address, "remote", s.conn.Addr(), "from", tx.env.From, "to", envelope.ForLog(tx.to[:min(len(tx.to), 20)]...), "size", spool.Size(),
 		"dur", time.Since(begun), "result", reply.Code, "reply", reply.Message,
 	}
 	if own := (*gosmtp.SMTPError)(nil); !errors.As(err, &own) {
