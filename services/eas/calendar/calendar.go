@@ -1,6 +1,6 @@
-// Package calendar says an appointment in the words of ActiveSync's Calendar
-// class (MS-ASCAL) and of iCalendar, and carries a change of the one into the
-// other. It does no I/O and knows no WBXML.
+// Package calendar says appointments and tasks in the words of ActiveSync's
+// Calendar and Tasks classes (MS-ASCAL, MS-ASTASK) and of iCalendar, and carries a
+// change of the one into the other. It does no I/O and knows no WBXML.
 //
 // Its law: the iCalendar text is the truth. Read gives what ActiveSync has words
 // for; Write changes only what differs from what Read would give, so that what a

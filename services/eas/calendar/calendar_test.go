@@ -176,6 +176,24 @@ func TestWriteTouchesOnlyWhatChanges(t *testing.T) {
 	}
 }
 
+// A rule that leaves the day to DTSTART does not move with it unasked.
+func TestMovedBeginning(t *testing.T) {
+	parts, zones := parse(t, "BEGIN:VEVENT\nUID:1\nDTSTART:20240401T090000Z\nDTEND:20240401T100000Z\nRRULE:FREQ=WEEKLY\nEND:VEVENT\n")
+	s := side(zones, "")
+	a, err := s.Read(parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Start, a.End = a.Start.AddDate(0, 0, 1), a.End.AddDate(0, 0, 1)
+	out, err := s.Write(parts, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text(out); !strings.Contains(got, "DTSTART:20240402T090000Z") || !strings.Contains(got, "RRULE:FREQ=WEEKLY;BYDAY=MO\n") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestNew(t *testing.T) {
 	_, zones := parse(t, meeting)
 	day := &Appointment{

@@ -87,14 +87,7 @@ func (w *writer) one(c *ical.Component, was, now *Appointment) error {
 		c.SetValue("TRANSP", transparency)
 	}
 	if was.Sensitive != now.Sensitive {
-		class := "PRIVATE"
-		switch now.Sensitive {
-		case 0:
-			class = "PUBLIC"
-		case 3:
-			class = "CONFIDENTIAL"
-		}
-		c.SetValue("CLASS", class)
+		setClass(c, now.Sensitive)
 	}
 	if was.Reminder != now.Reminder {
 		if now.Reminder < 0 {
@@ -117,6 +110,17 @@ func (w *writer) one(c *ical.Component, was, now *Appointment) error {
 		}
 	}
 	return nil
+}
+
+func setClass(c *ical.Component, sensitive int) {
+	class := "PRIVATE"
+	switch sensitive {
+	case 0:
+		class = "PUBLIC"
+	case 3:
+		class = "CONFIDENTIAL"
+	}
+	c.SetValue("CLASS", class)
 }
 
 func (w *writer) people(c *ical.Component, was, now *Appointment) {
@@ -270,8 +274,13 @@ func sameRules(a, b zone.Info) bool {
 // recurrence writes the rule. A series that ActiveSync cannot say is left alone,
 // unless the phone gave it a pattern of its own.
 func (w *writer) recurrence(a *Appointment) error {
-	was, now := w.old.Recurrence, a.Recurrence
-	if was.equal(now) || now == nil && w.old.Partial {
+	// Asked again: a rule that leaves the day to DTSTART moved with it.
+	moved, err := w.Read(w.parts)
+	if err != nil {
+		return err
+	}
+	now := a.Recurrence
+	if moved.Recurrence.equal(now) || now == nil && w.old.Partial {
 		return nil
 	}
 	if now == nil {
