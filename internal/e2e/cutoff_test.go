@@ -257,6 +257,34 @@ func (s *site) listing(t *testing.T, door string) (lines, names []string) {
 	return lines, names
 }
 
+// changed is what DirSync tells since a position, and the position after it.
+func (s *site) changed(t *testing.T, door string, cookie []byte) (names []string, after []byte) {
+	t.Helper()
+	c, err := s.bind(door, "ann", password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // only read from
+	for more := int64(1); more != 0; {
+		req := goldap.NewSearchRequest("dc=example,dc=test", goldap.ScopeWholeSubtree, goldap.NeverDerefAliases, 0, 0, false,
+			"(objectClass=*)", []string{"cn"}, []goldap.Control{goldap.NewRequestControlDirSync(0, 0, cookie)})
+		got, err := c.Search(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range got.Entries {
+			names = append(names, e.DN)
+		}
+		x, ok := goldap.FindControl(got.Controls, goldap.ControlTypeDirSync).(*goldap.ControlDirSync)
+		if !ok {
+			t.Fatal("DirSync gives no position")
+		}
+		more, cookie = x.Flags, x.Cookie
+	}
+	slices.Sort(names)
+	return names, cookie
+}
+
 // ready asks a program's health.
 func ready(at string) error {
 	c := http.Client{Timeout: 10 * time.Second}
@@ -386,6 +414,7 @@ func TestCutOff(t *testing.T) {
 		t.Fatalf("no load: %d, %d", before, aside.Load())
 	}
 
+	_, at := s.changed(t, "third", nil)
 	way.let(false)
 	cut := time.Now()
 	// It answers from what it knows, at once.
@@ -538,6 +567,13 @@ func TestCutOff(t *testing.T) {
 	})
 	stop()
 	all.Wait()
+	told, _ := s.changed(t, "third", at)
+	if elsewhere, _ := s.changed(t, "second", at); !slices.Equal(told, elsewhere) || len(told) < int(during) {
+		t.Errorf("DirSync tells of %d at the one that was cut off, of %d elsewhere", len(told), len(elsewhere))
+	}
+	if once := slices.Compact(slices.Clone(told)); len(once) != len(told) {
+		t.Errorf("DirSync tells of %d objects %d times", len(once), len(told))
+	}
 	for door, c := range copies {
 		for what, n := range c.told {
 			if n > 1 {
