@@ -453,6 +453,7 @@ func TestNothingIsForgotten(t *testing.T) {
 		}
 		delete(known, in.Method(i).Name)
 	}
+	delete(known, "Approvers") // how MaySendTo is asked; its own row answers programs of the version before
 	for name := range known {
 		t.Errorf("%s is no method of a directory", name)
 	}
