@@ -62,17 +62,25 @@ func (p *gramPiece) list(gram uint32) (count int, data []byte) {
 func appendIDs(dst []uint32, data []byte) []uint32 {
 	id := uint32(0)
 	for len(data) > 0 {
-		d := uint32(data[0])
-		if d < 0x80 {
-			data = data[1:]
-		} else {
-			n, size := binary.Uvarint(data)
-			d, data = uint32(n), data[size:]
-		}
+		var d uint32
+		d, data = nextID(data)
 		id += d
 		dst = append(dst, id)
 	}
 	return dst
+}
+
+// nextID reads one difference of a list; most take one or two bytes.
+func nextID(data []byte) (uint32, []byte) {
+	d := uint32(data[0])
+	switch {
+	case d < 0x80:
+		return d, data[1:]
+	case data[1] < 0x80:
+		return d&0x7f | uint32(data[1])<<7, data[2:]
+	}
+	n, size := binary.Uvarint(data)
+	return uint32(n), data[size:] //nolint:gosec // it was one
 }
 
 // gramBuilder makes a piece from objects that come in order of id.
@@ -231,7 +239,6 @@ func (x *gramIndex) find(dst, grams []uint32) []uint32 {
 		count int
 		data  []byte
 	}
-	var other []uint32
 	for _, p := range x.pieces {
 		lists := make([]list, 0, len(grams))
 		for _, g := range grams {
@@ -250,23 +257,27 @@ func (x *gramIndex) find(dst, grams []uint32) []uint32 {
 			if l.count > 16*(len(dst)-start) || len(dst)-start < 8 {
 				break
 			}
-			other = appendIDs(other[:0], l.data)
-			dst = append(dst[:start], intersect(dst[start:], other)...)
+			dst = dst[:start+len(common(dst[start:], l.data))]
 		}
 	}
 	return dst
 }
 
-// intersect keeps in a what is in b too.
-func intersect(a, b []uint32) []uint32 {
+// common keeps in a what a list has too.
+func common(a []uint32, data []byte) []uint32 {
 	out := a[:0]
-	j := 0
-	for _, id := range a {
-		for j < len(b) && b[j] < id {
-			j++
+	id := uint32(0)
+	for _, want := range a {
+		for id < want {
+			if len(data) == 0 {
+				return out
+			}
+			var d uint32
+			d, data = nextID(data)
+			id += d
 		}
-		if j < len(b) && b[j] == id {
-			out = append(out, id)
+		if id == want {
+			out = append(out, want)
 		}
 	}
 	return out

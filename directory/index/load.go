@@ -283,12 +283,7 @@ type indexes struct {
 // makeIndexes reads all records. The caller holds the writer's lock, so that
 // nothing changes meanwhile.
 func (x *Index) makeIndexes() *indexes {
-	var spans []uint32
-	for hi := range x.table.top {
-		if x.table.top[hi] != nil {
-			spans = append(spans, uint32(hi))
-		}
-	}
+	spans := slices.Clone(x.table.used)
 	parts := make([]*indexes, len(spans))
 	var wait sync.WaitGroup
 	work := make(chan int)

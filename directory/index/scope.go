@@ -85,9 +85,9 @@ func (sc *scope) large() bool {
 		return false
 	}
 	met, in := 0, 0
-	for hi := range sc.x.table.top {
-		last := uint32(hi)<<16 | 1<<16 - 1
-		for id := uint32(hi) << 16; id < last && sc.x.table.top[hi] != nil; id += 1021 {
+	for _, hi := range sc.x.table.used {
+		last := hi<<16 | 1<<16 - 1
+		for id := hi << 16; id < last; id += 1021 {
 			if s := sc.x.table.live(id); s != nil {
 				met++
 				if sc.in(id, s, 0) {

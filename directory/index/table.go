@@ -1,5 +1,7 @@
 package index
 
+import "slices"
+
 // slot is an object's place in the table. One without a record holds what leads
 // to an object that is not here.
 type slot struct {
@@ -21,6 +23,7 @@ const (
 // is: ids are dense, but may begin anew far above (FirstMade).
 type table struct {
 	top   []*[256]*page // by id>>16
+	used  []uint32      // which of these are there, ascending
 	count int           // slots with a record
 }
 
@@ -57,6 +60,8 @@ func (t *table) at(id uint32) *slot {
 	}
 	if t.top[hi] == nil {
 		t.top[hi] = new([256]*page)
+		at, _ := slices.BinarySearch(t.used, uint32(hi)) //nolint:gosec // 16 bits
+		t.used = slices.Insert(t.used, at, uint32(hi))   //nolint:gosec // 16 bits
 	}
 	p := &t.top[hi][id>>8&255]
 	if *p == nil {
@@ -68,11 +73,9 @@ func (t *table) at(id uint32) *slot {
 // each calls fn with every slot that has a record, in order of id, beginning
 // with from, until fn gives false.
 func (t *table) each(from uint32, fn func(id uint32, s *slot) bool) {
-	for hi := from >> 16; int(hi) < len(t.top); hi++ {
+	at, _ := slices.BinarySearch(t.used, from>>16)
+	for _, hi := range t.used[at:] {
 		mid := t.top[hi]
-		if mid == nil {
-			continue
-		}
 		for m := range uint32(256) {
 			first := hi<<16 | m<<8
 			if mid[m] == nil || first|255 < from {

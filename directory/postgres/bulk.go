@@ -251,6 +251,9 @@ func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 		switch {
 		case len(table.rows) == 0:
 			continue
+		case len(b.objects) <= few && table.name == "name":
+			queueNames(single, table.rows)
+			continue
 		case len(b.objects) <= few && len(table.rows) <= few:
 			for _, row := range table.rows {
 				single.Queue(insertSQL(table.name, table.columns), row...)
@@ -271,6 +274,18 @@ func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 		return nil
 	}
 	return w.Batch(ctx, single)
+}
+
+// queueNames inserts rows of directory.name: a few for each object.
+func queueNames(b *pgx.Batch, rows [][]any) {
+	if len(rows) == 0 {
+		return
+	}
+	kinds, keys, owners := make([]int16, len(rows)), make([]string, len(rows)), make([]directory.ObjectID, len(rows))
+	for i, row := range rows {
+		kinds[i], keys[i], owners[i] = row[0].(int16), row[1].(string), row[2].(directory.ObjectID) //nolint:forcetypeassert // bulk.object made them
+	}
+	b.Queue(`INSERT INTO directory.name (kind, key, object) SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[])`, kinds, keys, owners)
 }
 
 func insertSQL(table string, columns []string) string {

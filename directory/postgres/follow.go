@@ -18,7 +18,8 @@ const (
 	// step bounds the changes read at once, so that one look after a bulk
 	// import needs little memory.
 	step = 5000
-	// kept is how many changes the feed keeps in memory for its followers.
+	// kept is how many changes the feed keeps in memory for its followers, at
+	// times twice as many.
 	kept = 8192
 	// beatEvery is how often at most a follower hears a beat. One is sent when
 	// the database was looked at and nothing is new (every three seconds), and
@@ -181,7 +182,7 @@ func (f *feed) push(changes []directory.Change, usn directory.USN) {
 	f.at = time.Now()
 	f.usn = usn
 	f.tail = append(f.tail, changes...)
-	if cut := len(f.tail) - kept; cut > 0 {
+	if cut := len(f.tail) - kept; cut > kept { // not at every push: the rest is copied
 		// Never inside one USN.
 		f.floor = f.tail[cut-1].USN
 		for cut < len(f.tail) && f.tail[cut].USN == f.floor {
