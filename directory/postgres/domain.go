@@ -8,6 +8,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -305,11 +306,14 @@ func logHolders(b *pgx.Batch, ids []directory.ObjectID, usn directory.USN) (some
 // No DISTINCT and no order: the planner would read the whole key for it.
 const holdersSQL = `SELECT source FROM directory.link WHERE target = ANY ($1) AND source <> target`
 
-// newGUID makes a random objectGUID (RFC 9562 §5.4) in canonical text.
+// newGUID makes an objectGUID in canonical text: the time in milliseconds and 74
+// random bits (RFC 9562 §5.7), so that new objects stand together in the index
+// of GUIDs, and not each on a page of its own.
 func newGUID() string {
 	var g [16]byte
-	_, _ = rand.Read(g[:]) // never fails
-	g[6], g[8] = g[6]&0x0f|0x40, g[8]&0x3f|0x80
+	_, _ = rand.Read(g[:])                                                                                      // never fails
+	binary.BigEndian.PutUint64(g[:], uint64(time.Now().UnixMilli())<<16|uint64(binary.BigEndian.Uint16(g[6:]))) //nolint:gosec // after 1970
+	g[6], g[8] = g[6]&0x0f|0x70, g[8]&0x3f|0x80
 	h := hex.EncodeToString(g[:])
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
