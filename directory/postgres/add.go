@@ -640,18 +640,14 @@ func (a *addition) rows(ctx context.Context) error {
 		if d.by != nil {
 			w.auditAdd(lines, *d.by, d)
 		}
-		if w.own != nil {
-			w.own.add(w.schema, d, dv, a.links[d], a.attributeOf)
-		}
+		w.own.add(w.schema, d, dv, a.links[d], a.attributeOf)
 		for name, values := range d.cold {
 			for i, v := range values {
 				a.b.cold = append(a.b.cold, []any{o.id, name, int32(i), []byte(v)})
 			}
 		}
 	}
-	if w.own != nil {
-		w.own.all = !slices.ContainsFunc(a.drafts, (*draft).alone)
-	}
+	w.own.all = !slices.ContainsFunc(a.drafts, (*draft).alone)
 	if n == 0 {
 		return nil
 	}

@@ -54,7 +54,33 @@ func (s *Store) AddUsers(ctx context.Context, as directory.Principal, list []dir
 
 // bulk is what one AddUsers writes, by table.
 type bulk struct {
-	objects, names, links, cold, accounts, changes [][]any
+	objects, links, cold, accounts, changes [][]any
+	names                                   nameRows
+}
+
+// nameRows are rows of directory.name, by column.
+type nameRows struct {
+	kinds  []int16
+	keys   []string
+	owners []directory.ObjectID
+}
+
+func (n *nameRows) add(k nameKey, owner directory.ObjectID) {
+	n.kinds, n.keys, n.owners = append(n.kinds, int16(k.kind)), append(n.keys, k.key), append(n.owners, owner)
+}
+
+// write inserts the rows: a few with the statements of b, more by a copy.
+func (n *nameRows) write(ctx context.Context, w *writing, b *pgx.Batch, copied bool) error {
+	switch {
+	case len(n.keys) == 0:
+		return nil
+	case copied:
+		_, err := w.CopyFrom(ctx, pgx.Identifier{"directory", "name"}, []string{"kind", "key", "object"},
+			pgx.CopyFromSlice(len(n.keys), func(i int) ([]any, error) { return []any{n.kinds[i], n.keys[i], n.owners[i]}, nil }))
+		return err
+	}
+	b.Queue(`INSERT INTO directory.name (kind, key, object) SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[])`, n.kinds, n.keys, n.owners)
+	return nil
 }
 
 func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes []string) ([]directory.User, error) {
@@ -210,7 +236,7 @@ func (b *bulk) object(o *object, d derived, raw []byte) {
 		int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(), packNames(d.keys),
 	})
 	for _, k := range d.keys {
-		b.names = append(b.names, []any{int16(k.kind), k.key, o.id})
+		b.names.add(k, o.id)
 	}
 	if o.home != 0 {
 		b.links = append(b.links, []any{int32(linkHome), o.id, o.home, o.usn})
@@ -242,7 +268,6 @@ func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 			"id", "guid", "parent", "class", "rdn", "rdn_key", "attributes", "mailbox", "usn_created", "usn_changed", "created", "changed",
 			"kind", "address", "name", "home_mdb", "quota", "hidden", "roles", "terms", "extra", "sid", "names",
 		}, b.objects},
-		{"name", []string{"kind", "key", "object"}, b.names},
 		{"link", []string{"attribute", "source", "target", "usn"}, b.links},
 		{"cold", []string{"object", "attribute", "place", "value"}, b.cold},
 		{"account", []string{"object", "hash", "epoch", "enabled", "expires", "must_change"}, b.accounts},
@@ -250,9 +275,6 @@ func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 	} {
 		switch {
 		case len(table.rows) == 0:
-			continue
-		case len(b.objects) <= few && table.name == "name":
-			queueNames(single, table.rows)
 			continue
 		case len(b.objects) <= few && len(table.rows) <= few:
 			for _, row := range table.rows {
@@ -270,22 +292,13 @@ func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 			return err
 		}
 	}
+	if err := b.names.write(ctx, w, single, len(b.objects) > few); err != nil {
+		return err
+	}
 	if single.Len() == 0 {
 		return nil
 	}
 	return w.Batch(ctx, single)
-}
-
-// queueNames inserts rows of directory.name: a few for each object.
-func queueNames(b *pgx.Batch, rows [][]any) {
-	if len(rows) == 0 {
-		return
-	}
-	kinds, keys, owners := make([]int16, len(rows)), make([]string, len(rows)), make([]directory.ObjectID, len(rows))
-	for i, row := range rows {
-		kinds[i], keys[i], owners[i] = row[0].(int16), row[1].(string), row[2].(directory.ObjectID) //nolint:forcetypeassert // bulk.object made them
-	}
-	b.Queue(`INSERT INTO directory.name (kind, key, object) SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[])`, kinds, keys, owners)
 }
 
 func insertSQL(table string, columns []string) string {

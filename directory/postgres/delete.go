@@ -30,22 +30,15 @@ func (s *Store) DeleteEntry(ctx context.Context, as directory.Principal, dn tree
 		}
 	}
 	d := &deleting{r: r, dn: dn, o: o}
-	err = s.do(&job{ctx: ctx, by: by, del: d, fn: func(ctx context.Context, w *writing) error {
-		d.done = tree.Written{}
-		m, err := w.begin(ctx, r, dn, o)
-		if err != nil {
+	j := &job{ctx: ctx, by: by, del: d}
+	j.fn = func(ctx context.Context, w *writing) error {
+		d.by = j.by
+		if err := w.deleteAll(ctx, []*deleting{d}); err != nil {
 			return err
 		}
-		d.done = tree.Written{ID: m.o.id, USN: w.usn, Pre: m.pre}
-		if m.fam != domain {
-			return m.delete(ctx)
-		}
-		if !r.all() {
-			return errForbidden
-		}
-		return asUnwilling(w.removeDomain(ctx, m.o.rdn))
-	}})
-	if err != nil {
+		return d.err
+	}
+	if err := s.do(j); err != nil {
 		return tree.Written{}, err
 	}
 	return d.done, nil
@@ -62,7 +55,7 @@ type deleting struct {
 }
 
 // deleteAll removes entries of several callers, each of which has nothing below
-// it; what is refused says so. It may run more than once.
+// it; what is refused says so. A domain goes alone. It may run more than once.
 func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 	dns, guesses := make([]tree.DN, len(list)), make([]directory.ObjectID, 0, len(list))
 	for i, d := range list {
@@ -76,19 +69,15 @@ func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 	if err != nil {
 		return err
 	}
-	found, below := map[directory.ObjectID]*object{}, map[directory.ObjectID]bool{}
-	b.Queue(objectSQL+`o.id = ANY ($1)`, guesses).Query(func(rows pgx.Rows) error { return collectObjects(rows, found) })
-	b.Queue(`SELECT q.id FROM unnest($1::bigint[]) AS q (id), LATERAL (SELECT FROM directory.object WHERE parent = q.id LIMIT 1) below`, guesses).Query(func(rows pgx.Rows) error {
-		ids, err := collectIDs(rows)
-		for _, id := range ids {
-			below[id] = true
-		}
-		return err
-	})
+	found := leaves{objects: map[directory.ObjectID]*object{}, below: map[directory.ObjectID]bool{}}
+	found.queue(b, guesses)
 	if err := w.Batch(ctx, b); err != nil {
 		return err
 	}
 	if err := q.finish(ctx, w); err != nil {
+		return err
+	}
+	if err := found.rest(ctx, w, q.spots); err != nil {
 		return err
 	}
 	var graves []burial
@@ -99,19 +88,19 @@ func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 			d.err = w.absent(d.r, &spot{id: s.chain[0], chain: s.chain[1:], left: 1}, d.dn)
 			continue
 		}
-		if s.there() && found[s.id] == nil {
-			return errApart // somebody has just moved it
-		}
-		m, err := w.opened(ctx, d.r, d.dn, d.o, s, found[s.id])
+		m, err := w.opened(ctx, d.r, d.dn, d.o, s, found.objects[s.id])
 		switch {
 		case err != nil:
 			d.err = err
-		case m.fam == domain:
+			continue
+		case m.fam == domain && len(list) > 1:
 			return errApart
-		default:
-			d.err = m.mayDeleteLeaf(ctx, below[m.o.id])
+		case m.fam == domain:
+			d.done = tree.Written{ID: m.o.id, USN: w.usn, Pre: m.pre}
+			d.err = m.deleteDomain(ctx)
+			return nil
 		}
-		if d.err != nil {
+		if d.err = m.mayDeleteLeaf(ctx, found.below[m.o.id]); d.err != nil {
 			continue
 		}
 		if len(graves) > 0 {
@@ -129,27 +118,53 @@ func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 	return nil
 }
 
+// leaves are objects that are to go, and which of them have something below.
+type leaves struct {
+	objects map[directory.ObjectID]*object
+	below   map[directory.ObjectID]bool
+}
+
+// queue asks for objects with the statements of b.
+func (l *leaves) queue(b *pgx.Batch, ids []directory.ObjectID) {
+	b.Queue(objectSQL+`o.id = ANY ($1)`, ids).Query(func(rows pgx.Rows) error { return collectObjects(rows, l.objects) })
+	b.Queue(`SELECT q.id FROM unnest($1::bigint[]) AS q (id), LATERAL (SELECT FROM directory.object WHERE parent = q.id LIMIT 1) below`, ids).Query(func(rows pgx.Rows) error {
+		some, err := collectIDs(rows)
+		for _, id := range some {
+			l.below[id] = true
+		}
+		return err
+	})
+}
+
+// rest asks for those that the index knew nothing of yet.
+func (l *leaves) rest(ctx context.Context, w *writing, spots []spot) error {
+	var missing []directory.ObjectID
+	for i := range spots {
+		if s := &spots[i]; s.there() && s.id != rootID && l.objects[s.id] == nil {
+			missing = append(missing, s.id)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	b := &pgx.Batch{}
+	l.queue(b, missing)
+	return w.Batch(ctx, b)
+}
+
+// deleteDomain removes a domain that is not used.
+func (m *modification) deleteDomain(ctx context.Context) error {
+	if !m.r.all() {
+		return errForbidden
+	}
+	return asUnwilling(m.w.removeDomain(ctx, m.o.rdn))
+}
+
 func asUnwilling(err error) error {
 	if fault.Of(err) == fault.Conflict {
 		return tree.Refuse(tree.ResultNotAllowedOnNonLeaf, "%s", say(err))
 	}
 	return err
-}
-
-// delete removes one object that has nothing below it.
-func (m *modification) delete(ctx context.Context) error {
-	var below bool
-	if err := m.w.QueryRow(ctx, `SELECT EXISTS (SELECT FROM directory.object WHERE parent = $1)`, m.o.id).Scan(&below); err != nil {
-		return err
-	}
-	if err := m.mayDeleteLeaf(ctx, below); err != nil {
-		return err
-	}
-	if err := m.w.bury(ctx, m.o); err != nil {
-		return err
-	}
-	m.w.own.only()
-	return nil
 }
 
 // mayDelete refuses what belongs to the directory itself, and who may not.

@@ -13,8 +13,9 @@ import (
 	"waypost/directory/tree"
 )
 
-// ownWrites are new and removed objects as this process has written them: when nobody else
-// has changed anything meanwhile, they need not be read from the tables again.
+// ownWrites are new and removed objects as this process has written them: when
+// nobody else has changed anything meanwhile, they need not be read from the
+// tables again.
 // An import would else spend a third of its time on that. Check compares the
 // outcome with the tables.
 type ownWrites struct {
@@ -116,9 +117,7 @@ func (w *ownWrites) bury(sch *schema.Schema, o *object, kept attributes, g grave
 
 // only tells that a job wrote nothing else.
 func (w *ownWrites) only() {
-	if w != nil {
-		w.all = !w.linked
-	}
+	w.all = !w.linked
 }
 
 // take adds what one job wrote.

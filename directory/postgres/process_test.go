@@ -36,6 +36,16 @@ func checkSound(t *testing.T, s *postgres.Store) {
 	}
 }
 
+// catchUp waits until a process has seen what another has.
+func catchUp(t *testing.T, behind, of *postgres.Store) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); behind.USN() < of.USN(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("a process is at %d, another at %d, for ten seconds", behind.USN(), of.USN())
+		}
+	}
+}
+
 // TestRandomChangesStaySound makes random changes at two processes at once and
 // then verifies tables and both views.
 func TestRandomChangesStaySound(t *testing.T) {
@@ -95,11 +105,7 @@ func TestRandomChangesStaySound(t *testing.T) {
 	}
 	wg.Wait()
 	checkSound(t, a)
-	for deadline := time.Now().Add(10 * time.Second); b.USN() < a.USN(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the second is at %d, the first at %d", b.USN(), a.USN())
-		}
-	}
+	catchUp(t, b, a)
 	checkSound(t, b)
 }
 

@@ -210,10 +210,7 @@ func TestAtOnce(t *testing.T) {
 		}
 	}
 	checkSound(t, s)
-	deadline := time.Now().Add(5 * time.Second)
-	for other.USN() < s.USN() && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	catchUp(t, other, s)
 	checkSound(t, other)
 	for _, at := range []*postgres.Store{s, other} {
 		err := at.Tree().Search(ctx, system, &tree.Query{Base: group, Scope: tree.Base, Attributes: []string{"member"}}, func(e *tree.Entry) error {

@@ -122,9 +122,6 @@ func (w *writing) buryAll(ctx context.Context, list []burial) error {
 	if err := w.Batch(ctx, b); err != nil {
 		return err
 	}
-	if w.own == nil {
-		return nil
-	}
 	for i, l := range list {
 		w.own.bury(w.schema, l.o, kept[i], graves[i], now)
 	}

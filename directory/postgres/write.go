@@ -60,7 +60,7 @@ type writing struct {
 func (s *Store) newWriting(tx *pgdb.Tx, by actor, usn directory.USN, c *counters) *writing {
 	return &writing{
 		Tx: tx, store: s, by: by, usn: usn, counters: c, schema: s.Schema(),
-		domains: map[string]domainRef{}, homes: map[string]directory.ObjectID{}, refs: map[string]int32{},
+		own: newOwnWrites(0), domains: map[string]domainRef{}, homes: map[string]directory.ObjectID{}, refs: map[string]int32{},
 	}
 }
 
@@ -107,8 +107,8 @@ func (j *job) run(ctx context.Context, w *writing) (err error) {
 	return j.fn(ctx, w)
 }
 
-// alone runs a job and tells whether it went well.
-func (j *job) alone(ctx context.Context, w *writing) bool {
+// succeeds runs a job by itself and tells whether it went well.
+func (j *job) succeeds(ctx context.Context, w *writing) bool {
 	j.err = j.run(ctx, w)
 	return j.err == nil
 }
@@ -276,7 +276,6 @@ func (s *Store) transact(ctx context.Context, parts [][]*job) (own *ownWrites, l
 			}
 			c.usn++
 			w := s.newWriting(tx, part[0].by, c.usn, &c)
-			w.own = newOwnWrites(0)
 			if err := undo.set(ctx); err != nil {
 				return err
 			}
@@ -284,7 +283,7 @@ func (s *Store) transact(ctx context.Context, parts [][]*job) (own *ownWrites, l
 				if err := runTogether(ctx, w, part); err != nil {
 					return errors.Join(errApart, err)
 				}
-			} else if j := part[0]; !j.alone(ctx, w) {
+			} else if j := part[0]; !j.succeeds(ctx, w) {
 				if len(parts) == 1 {
 					return j.err
 				}

@@ -8,6 +8,7 @@ package corpus
 import (
 	"encoding/csv"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"testing"
@@ -90,4 +91,26 @@ func Rows(dir, kind string) ([]Row, error) {
 		}
 	}
 	return rows, nil
+}
+
+// Each gives every file of one kind with its line of the manifest, or skips the
+// test.
+func Each(t testing.TB, kind string) iter.Seq2[Row, []byte] {
+	t.Helper()
+	dir := Dir(t)
+	rows, err := Rows(dir, kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(Row, []byte) bool) {
+		for _, row := range rows {
+			data, err := os.ReadFile(filepath.Join(dir, row["path"])) //nolint:gosec // the manifest names it
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(row, data) {
+				return
+			}
+		}
+	}
 }

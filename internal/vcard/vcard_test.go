@@ -1,8 +1,6 @@
 package vcard
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -168,17 +166,8 @@ func TestFields(t *testing.T) {
 // Every card of the corpus comes back property by property, and no property is
 // lost on the way through the other version.
 func TestCorpus(t *testing.T) {
-	dir := corpus.Dir(t)
-	rows, err := corpus.Rows(dir, "vcard")
-	if err != nil {
-		t.Fatal(err)
-	}
 	count := 0
-	for _, row := range rows {
-		text, err := os.ReadFile(filepath.Join(dir, row["path"]))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for row, text := range corpus.Each(t, "vcard") {
 		cards, problems, err := Parse(text, Object)
 		if err != nil {
 			t.Errorf("%s: %v", row["path"], err)
@@ -196,7 +185,7 @@ func TestCorpus(t *testing.T) {
 			checkVersions(t, row["path"], c)
 		}
 	}
-	t.Logf("%d cards of %d files", count, len(rows))
+	t.Logf("%d cards", count)
 	if count < 100 {
 		t.Errorf("only %d cards", count)
 	}

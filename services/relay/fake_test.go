@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -62,6 +63,7 @@ type office struct {
 	mu    sync.Mutex
 	away  bool
 	gone  bool                         // chair moderates nothing any more
+	more  int                          // moderators besides
 	boxes map[string]map[string]string // address -> id -> message
 }
 
@@ -112,6 +114,9 @@ func (o *office) MaySendTo(_ context.Context, from directory.Sender, g directory
 		approvers := []directory.Target{person("chair"), {ID: 91, Address: "mod@example.test", Forward: "mod@there.test"}}
 		if o.gone {
 			approvers = approvers[1:]
+		}
+		for i := range o.more {
+			approvers = append(approvers, directory.Target{ID: directory.ObjectID(100 + i), Address: fmt.Sprintf("m%d@example.test", i), Forward: fmt.Sprintf("m%d@there.test", i)})
 		}
 		return approvers, nil
 	}

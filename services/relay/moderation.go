@@ -84,6 +84,9 @@ const (
 	maxWaiting = 1000
 	// maxEnclosed bounds a message that is enclosed whole in a request.
 	maxEnclosed = 1 << 20
+	// maxRequests bounds the requests of one message together: with many
+	// moderators less of it is enclosed whole.
+	maxRequests = 8 << 20
 	// maxExcerpt bounds the text that a request shows of a larger one.
 	maxExcerpt = 64 << 10
 	// maxComment bounds a moderator's comment, in bytes.
@@ -139,7 +142,7 @@ func (r *Relay) ask(ctx context.Context, w Work, rc Recipient, approvers []direc
 		return nil, fault.New(fault.Limit, "Too many messages wait for the moderators of this list")
 	}
 	a := &Asked{Subject: shortened(mail.DecodeHeader(h.Get("subject")), 250), Size: w.Size, Moderators: map[string]Token{}}
-	enclosed, err := enclose(w, h, body)
+	enclosed, err := enclose(w, h, body, min(maxEnclosed, maxRequests/int64(max(len(approvers), 1))))
 	if err != nil {
 		return nil, err
 	}
@@ -161,9 +164,10 @@ type enclosure struct {
 	bytes []byte
 }
 
-// enclose takes the original whole, or its header and the beginning of its text.
-func enclose(w Work, h envelope.Header, body envelope.Body) (enclosure, error) {
-	if body.Size() <= maxEnclosed {
+// enclose takes the original whole when it has at most so many bytes, else its
+// header and the beginning of its text.
+func enclose(w Work, h envelope.Header, body envelope.Body, whole int64) (enclosure, error) {
+	if body.Size() <= whole {
 		all, err := io.ReadAll(body.Reader())
 		if err != nil {
 			return enclosure{}, err

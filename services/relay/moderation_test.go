@@ -389,3 +389,19 @@ func TestModerationLarge(t *testing.T) {
 		}
 	}
 }
+
+// With many moderators the requests together stay bounded: what one moderator
+// would get whole, each of twenty gets the beginning of.
+func TestModerationMany(t *testing.T) {
+	h := newHop(t, nil)
+	l := newLab(t, routes(h, "there.test"))
+	l.more = 20
+	l.run()
+	text := "From: bob@example.test\r\nSubject: big\r\n\r\n" + strings.Repeat("a line\r\n", 700<<7)
+	l.submit(envelope.Submission{Envelope: fromBob("1"), To: []string{group}}, body(text))
+	l.until("a request", func() bool { return len(l.box("chair")) == 1 })
+	m := l.box("chair")[0]
+	if !strings.Contains(m, "a line\r\n") || len(m) > 400<<10 {
+		t.Errorf("a request of %d bytes, want the beginning of the message", len(m))
+	}
+}

@@ -1,8 +1,6 @@
 package calendar
 
 import (
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -310,17 +308,8 @@ func first(rule *recur.Rule, start time.Time) (all []time.Time) {
 // made anew from what ActiveSync says of it, it says the same and happens at the
 // same times.
 func TestCorpus(t *testing.T) {
-	dir := corpus.Dir(t)
-	rows, err := corpus.Rows(dir, "ics")
-	if err != nil {
-		t.Fatal(err)
-	}
 	same, anew, partial := 0, 0, 0
-	for _, row := range rows {
-		data, err := os.ReadFile(filepath.Join(dir, row["path"]))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for row, data := range corpus.Each(t, "ics") {
 		root, _, err := ical.Parse(data, ical.Import)
 		if err != nil {
 			continue

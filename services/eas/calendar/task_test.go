@@ -1,8 +1,6 @@
 package calendar
 
 import (
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -105,17 +103,8 @@ func TestTask(t *testing.T) {
 // Every task of the corpus is read and written back without a letter changed;
 // made anew it says the same.
 func TestTaskCorpus(t *testing.T) {
-	dir := corpus.Dir(t)
-	rows, err := corpus.Rows(dir, "ics")
-	if err != nil {
-		t.Fatal(err)
-	}
 	count := 0
-	for _, row := range rows {
-		data, err := os.ReadFile(filepath.Join(dir, row["path"]))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for row, data := range corpus.Each(t, "ics") {
 		root, _, err := ical.Parse(data, ical.Import)
 		if err != nil {
 			continue
