@@ -192,6 +192,7 @@ type Message struct {
 type Tombstone struct {
 	Item     ItemID
 	UID      UID
+	Name     string // of an object, as it was in that folder; empty for a message
 	Entered  Seq
 	Left     Seq
 	Received time.Time
@@ -430,7 +431,7 @@ type Watcher interface {
 	Close()
 }
 
-// Store is the whole of it, as store/postgres makes it. Doors declare the few
+// Store is the whole of it, with Objects, as store/postgres makes it. Doors declare the few
 // methods that they need.
 type Store interface {
 	// Mailbox opens a mailbox, making it with its standard folders if new.
