@@ -146,6 +146,9 @@ type FolderProps struct {
 	Order       string `json:"order,omitempty"`
 	Description string `json:"description,omitempty"`
 	Zone        string `json:"zone,omitempty"` // IANA name; of floating times
+	// Path is the last part of the folder's address in DAV when a client chose it;
+	// else that is the id's text, so Path never looks like one.
+	Path string `json:"path,omitempty"`
 	// Transparent folders do not count for free/busy (RFC 6638 section 9.1).
 	Transparent bool `json:"transparent,omitempty"`
 	// Dead are WebDAV's dead properties: XML by "{namespace}name". At most 64 KiB together.
