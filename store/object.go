@@ -62,6 +62,10 @@ type PutObject struct {
 	// IfMatch, if not nil, is the version that the object must have, 0 for
 	// none: it must not exist. Else the call is Conflict.
 	IfMatch *Seq
+	// IfFolder, if not nil, is the newest change that the folder may have, else the
+	// call is Conflict; what was written before in the same transaction counts. So
+	// a room that looked at its occurrences answers by what it saw, or looks again.
+	IfFolder *Seq
 	// Edit gives the new text from the newest one, nil for a new object. It may
 	// be called again and must have no effects. What it returns as an error ends
 	// the call with it.

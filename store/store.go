@@ -409,7 +409,8 @@ type OutOfMessage struct {
 
 // Settings are what an owner sets about a mailbox.
 type Settings struct {
-	OutOfOffice OutOfOffice `json:"outOfOffice,omitzero"`
+	OutOfOffice OutOfOffice      `json:"outOfOffice,omitzero"`
+	Calendar    CalendarSettings `json:"calendar,omitzero"`
 }
 
 // Recoverable is an item that was deleted for good.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -313,7 +314,7 @@ func devices(t *testing.T, b *suite) {
 
 func settings(t *testing.T, b *suite) {
 	ctx, s := t.Context(), b.Store
-	if got, err := s.Settings(ctx, b.me(), b.box); err != nil || got != (store.Settings{}) {
+	if got, err := s.Settings(ctx, b.me(), b.box); err != nil || !reflect.DeepEqual(got, store.Settings{}) {
 		t.Errorf("new: %+v, %v", got, err)
 	}
 	for i := range 3 {
