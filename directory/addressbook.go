@@ -17,6 +17,9 @@ type AddressBook interface {
 	// Photo gives the picture of somebody in the address list, a JPEG of at most
 	// 100 KiB; NotFound when there is none.
 	Photo(ctx context.Context, as Principal, id ObjectID) ([]byte, error)
+	// Delegates gives the mailboxes of those who act for somebody (publicDelegates),
+	// of groups among them the members. Only itself and who sees everything may ask.
+	Delegates(ctx context.Context, as Principal, id ObjectID) ([]Target, error)
 	// AddressLists gives the address lists below the global one, by name.
 	AddressLists(ctx context.Context, as Principal) ([]AddressList, error)
 }

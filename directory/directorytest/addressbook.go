@@ -306,6 +306,50 @@ func testContacts(t *testing.T, w TreeWorld) {
 	}
 }
 
+func testDelegates(t *testing.T, w TreeWorld) {
+	h := start(t, w)
+	for _, name := range []string{"Ann", "Bob", "Cid", "Dan"} {
+		h.person(name, base)
+	}
+	at := func(name string) string { return "CN=" + name + "," + base }
+	h.add(at("Joe"), "objectClass: contact", "mail: joe@elsewhere.test", "proxyAddresses: smtp:joe@example.test")
+	h.add(at("Office"), "objectClass: group", "mail: office@example.test", "member: "+at("Bob"), "member: "+at("Cid"), "member: "+at("Ann"))
+	ann, err := h.f.UserByAddress(t.Context(), system, "ann@example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		change string
+		want   string
+	}{
+		{"", ""},
+		{"add publicDelegates: " + at("Dan"), "dan"},
+		{"add publicDelegates: " + at("Office"), "bob cid dan"}, // Ann herself is none
+		{"add publicDelegates: " + at("Joe"), "bob cid dan"},    // who has no mailbox here cannot act
+		{"delete publicDelegates: " + at("Office"), "dan"},
+	} {
+		if tt.change != "" {
+			h.modify(at("Ann"), tt.change)
+		}
+		list, err := h.f.Delegates(t.Context(), system, ann.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, d := range list {
+			name, _, _ := strings.Cut(d.Address, "@")
+			names = append(names, name)
+			if d.Mailbox == 0 || d.HomeMDB == "" {
+				t.Errorf("%s has no mailbox: %+v", name, d)
+			}
+		}
+		slices.Sort(names)
+		if got := strings.Join(names, " "); got != tt.want {
+			t.Errorf("after %q her delegates are %s, want %s", tt.change, got, tt.want)
+		}
+	}
+}
+
 func testRedirects(t *testing.T, w TreeWorld) {
 	h := start(t, w)
 	for _, name := range []string{"Ann", "Bob", "Cid"} {

@@ -78,6 +78,14 @@ func testRights(t *testing.T, w World) {
 			_, err := d.MaySendAs(ctx, as, "ann@example.test")
 			return err
 		}},
+		{"Delegates of another", trusted, func(ctx context.Context, as directory.Principal) error {
+			_, err := d.Delegates(ctx, as, bob.ID)
+			return err
+		}},
+		{"Delegates of oneself", signedIn, func(ctx context.Context, as directory.Principal) error {
+			_, err := d.Delegates(ctx, as, ann.ID)
+			return err
+		}},
 		{"Group", signedIn, func(ctx context.Context, as directory.Principal) error {
 			_, err := d.Group(ctx, as, g.Address)
 			return err

@@ -60,6 +60,7 @@ func RunTree(t *testing.T, open func(t testing.TB) TreeWorld) {
 		{"HiddenMembers", testHiddenMembers},
 		{"Contacts", testContacts},
 		{"Redirects", testRedirects},
+		{"Delegates", testDelegates},
 		{"AddressLists", testAddressLists},
 		{"Resources", testResources},
 		{"Processes", testTreeProcesses},

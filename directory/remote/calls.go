@@ -79,6 +79,11 @@ func (c *Client) Photo(ctx context.Context, as directory.Principal, id directory
 	return ask[[]byte](ctx, c, "Photo", always, idArgs{as, id})
 }
 
+// Delegates implements directory.Directory.
+func (c *Client) Delegates(ctx context.Context, as directory.Principal, id directory.ObjectID) ([]directory.Target, error) {
+	return ask[[]directory.Target](ctx, c, "Delegates", always, idArgs{as, id})
+}
+
 // AddressLists implements directory.Directory.
 func (c *Client) AddressLists(ctx context.Context, as directory.Principal) ([]directory.AddressList, error) {
 	return ask[[]directory.AddressList](ctx, c, "AddressLists", always, idArgs{As: as})

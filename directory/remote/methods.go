@@ -109,6 +109,9 @@ var methods = map[string]method{
 	"Photo": on(Read, func(ctx context.Context, d directory.Directory, in idArgs) ([]byte, error) {
 		return d.Photo(ctx, in.As, in.ID)
 	}),
+	"Delegates": on(Read, func(ctx context.Context, d directory.Directory, in idArgs) ([]directory.Target, error) {
+		return d.Delegates(ctx, in.As, in.ID)
+	}),
 	"AddressLists": on(Read, func(ctx context.Context, d directory.Directory, in idArgs) ([]directory.AddressList, error) {
 		return d.AddressLists(ctx, in.As)
 	}),
