@@ -84,3 +84,17 @@ func (s Side) Book(text []byte, status string, declined []string, comment string
 	}
 	return r, nil
 }
+
+// Cancelled tells whether the whole of a copy is cancelled.
+func Cancelled(text []byte) bool {
+	e, err := Side{}.open(text)
+	if err != nil || e == nil {
+		return false
+	}
+	for _, id := range e.order {
+		if !cancelled(e.parts[id]) {
+			return false
+		}
+	}
+	return true
+}

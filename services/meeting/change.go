@@ -1,0 +1,83 @@
+package meeting
+
+import (
+	"bytes"
+	"context"
+
+	"waypost/internal/itip"
+	"waypost/store"
+)
+
+// put runs a door's change and adds what it means for others.
+func (s *Service) put(ctx context.Context, a *actor, p store.PutObject, quiet bool) (res store.Put, err error) {
+	c := s.call(a, p.Once)
+	edit := p.Edit
+	p.Edit = func(old *store.Object) (store.Edit, error) {
+		e, err := edit(old)
+		if err != nil {
+			return e, err
+		}
+		var was []byte
+		if old != nil {
+			was = old.Text
+		}
+		if bytes.Equal(was, e.Text) {
+			return e, nil
+		}
+		r, err := c.side.Change(was, e.Text)
+		if err != nil {
+			return e, err
+		}
+		send, err := c.sends(r, quiet)
+		if err != nil {
+			return e, err
+		}
+		if r.Text != nil {
+			e.Text = r.Text
+		}
+		e.Send = append(e.Send, send...)
+		return e, nil
+	}
+	if p.Limit == 0 {
+		p.Limit = a.limit
+	}
+	err = c.attempts(ctx, func() error {
+		res, err = s.store.PutObject(ctx, a.as, a.box, p)
+		return err
+	})
+	return res, err
+}
+
+func (s *Service) remove(ctx context.Context, a *actor, r store.RemoveObject, quiet bool) (seq store.Seq, err error) {
+	c := s.call(a, "")
+	more := r.Send
+	r.Send = func(old *store.Object) ([]store.Outgoing, error) {
+		var all []store.Outgoing
+		if more != nil {
+			if all, err = more(old); err != nil {
+				return nil, err
+			}
+		}
+		res, err := c.side.Change(old.Text, nil)
+		if err != nil {
+			return all, nil // what makes no sense concerns nobody
+		}
+		send, err := c.sends(res, quiet)
+		return append(all, send...), err
+	}
+	err = c.attempts(ctx, func() error {
+		seq, err = s.store.RemoveObject(ctx, a.as, a.box, r)
+		return err
+	})
+	return seq, err
+}
+
+func (c *call) sends(r itip.Result, quiet bool) ([]store.Outgoing, error) {
+	if quiet {
+		r.Messages = nil
+	}
+	if c.missing() {
+		return nil, errMissing
+	}
+	return c.outgoing(r.Messages)
+}
