@@ -152,6 +152,8 @@ func (c *Conn) mail(arg string) string {
 				return ""
 			}
 			p.Trace = int64(n)
+		case key == "XOWN" && value == "" && c.Peer():
+			p.Own = true
 		default:
 			c.fail(555, "5.5.4", "MAIL parameter not recognised")
 			return ""

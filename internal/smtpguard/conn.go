@@ -32,6 +32,7 @@ type Params struct {
 	UTF8  bool   // RFC 6531
 	ID    string // XID, from peers only: the message's id
 	Trace int64  // XTRACE, from peers only: bytes of trace headers in front
+	Own   bool   // XOWN, from peers only: from a signed-in user or one of our mailboxes
 }
 
 type mode uint8
@@ -282,7 +283,7 @@ func (c *Conn) replyFromLibrary(line string) {
 			c.out = append(c.out, "250-STARTTLS\r\n"...)
 		}
 		if c.Peer() {
-			c.out = append(c.out, "250-XID\r\n250-XTRACE\r\n"...)
+			c.out = append(c.out, "250-XID\r\n250-XTRACE\r\n250-XOWN\r\n"...)
 		}
 	}
 	c.out = append(c.out, line...)

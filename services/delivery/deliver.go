@@ -6,16 +6,19 @@
 // stored once in each mailbox database, while they are being parsed. A
 // recipient's error is nil only after the message is committed to its mailbox.
 // Every delivery carries the id of the message, so that it can be repeated
-// without doubling it: a caller that is in doubt delivers again. An outbox row
-// is deleted only after each of its recipients is committed elsewhere, to a
-// mailbox or to the queue.
+// without doubling it: a caller that is in doubt delivers again. What a message
+// has for its recipient's calendar is handed on after that, and never costs the
+// mail. An outbox row is deleted only after each of its recipients is committed
+// elsewhere, to a mailbox or to the queue.
 package delivery
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -36,8 +39,17 @@ type Store interface {
 	Add(ctx context.Context, as directory.Principal, box store.MailboxID, m store.NewMessage) (store.Added, error)
 }
 
+// Calendars takes what is for a recipient's calendar out of a message that was put
+// into its mailbox just now, or whose delivery is repeated: it is called at least
+// once for each delivery. Unavailable asks for the delivery to be repeated.
+type Calendars interface {
+	Delivered(ctx context.Context, to directory.Target, env envelope.Envelope, item store.ItemID, m store.NewMessage) error
+}
+
 // Options of the role.
 type Options struct {
+	// Calendars, if set, is told of every message that was stored.
+	Calendars Calendars
 	MaxSize  int64 // bytes of a message as it came in; 150 MiB when 0
 	Parallel int   // recipients of a message that are stored at once; 8 when 0
 	Log      *slog.Logger
@@ -130,7 +142,7 @@ func (d *Service) DeliverFrom(ctx context.Context, env envelope.Envelope, to []d
 		one := func() {
 			t, b := to[i], blobs[to[i].HomeMDB]
 			if errs[i] = b.err; errs[i] == nil {
-				errs[i] = d.add(ctx, t, store.NewMessage{
+				errs[i] = d.add(ctx, env, t, store.NewMessage{
 					Received: received,
 					Prefix:   env.Prefix(t.Address),
 					Blob:     b.blob,
@@ -200,11 +212,14 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }
 
 // add stores the message for one mailbox. After a lost connection nobody knows
 // whether it was stored; under the same Once asking again tells.
-func (d *Service) add(ctx context.Context, t directory.Target, m store.NewMessage) error {
+func (d *Service) add(ctx context.Context, env envelope.Envelope, t directory.Target, m store.NewMessage) error {
 	as := directory.System("delivery")
 	as.Mailbox, as.HomeMDB = t.Mailbox, t.HomeMDB
 	for wait := 20 * time.Millisecond; ; wait *= 4 {
-		_, err := d.store.Add(ctx, as, t.Mailbox, m)
+		added, err := d.store.Add(ctx, as, t.Mailbox, m)
+		if err == nil {
+			err = d.calendar(ctx, env, t, added.Entry.Item, m)
+		}
 		if err == nil || fault.Of(err) != fault.Unavailable || wait > time.Second {
 			return err
 		}
@@ -214,6 +229,26 @@ func (d *Service) add(ctx context.Context, t directory.Target, m store.NewMessag
 			return err
 		}
 	}
+}
+
+// calendar lets the recipient's calendar have its part. The mail is stored: only
+// what may pass is told, so that the delivery is repeated, and what never will is
+// for the log.
+func (d *Service) calendar(ctx context.Context, env envelope.Envelope, t directory.Target, item store.ItemID, m store.NewMessage) (err error) {
+	if d.o.Calendars == nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			d.o.Log.ErrorContext(ctx, "calendar", "proto", "delivery", "cmd", "calendar", "id", env.ID, "user", t.Address, "err", fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			err = nil
+		}
+	}()
+	if err = d.o.Calendars.Delivered(ctx, t, env, item, m); err == nil || fault.Of(err) == fault.Unavailable {
+		return err
+	}
+	d.o.Log.ErrorContext(ctx, "calendar", "proto", "delivery", "cmd", "calendar", "id", env.ID, "user", t.Address, "fault", fault.Of(err), "err", err)
+	return nil
 }
 
 func (d *Service) log(ctx context.Context, env envelope.Envelope, to []directory.Target, errs []error, begun time.Time) {

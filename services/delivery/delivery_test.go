@@ -411,3 +411,60 @@ func TestMoverRepeats(t *testing.T) {
 		t.Errorf("handed over: %+v", subs)
 	}
 }
+
+// calendars answers as told, one after the other.
+type calendars struct {
+	mu      sync.Mutex
+	answers []error
+	items   []store.ItemID
+}
+
+func (c *calendars) Delivered(_ context.Context, _ directory.Target, _ envelope.Envelope, item store.ItemID, _ store.NewMessage) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.items = append(c.items, item)
+	err := c.answers[0]
+	c.answers = c.answers[1:]
+	if err != nil && err.Error() == "panic" {
+		panic(err)
+	}
+	return err
+}
+
+// Whatever becomes of its calendar, the mail is there, once; and the calendar is
+// asked again until it has had its part.
+func TestCalendars(t *testing.T) {
+	s := open(t)
+	away := fault.New(fault.Unavailable, "away")
+	for i, tt := range []struct {
+		answers []error
+		want    bool // the delivery is answered with yes
+		calls   int
+	}{
+		{[]error{nil}, true, 1},
+		{[]error{away, away, nil}, true, 3},
+		{[]error{away, away, away, away}, false, 4},
+		{[]error{errors.New("bad calendar")}, true, 1},
+		{[]error{errors.New("panic")}, true, 1},
+	} {
+		c := &calendars{answers: tt.answers}
+		d := delivery.New(s, delivery.Options{Log: quiet, Calendars: c})
+		box := int64(10 + i)
+		errs := d.Deliver(t.Context(), envelope.Envelope{ID: fmt.Sprint(i)}, []directory.Target{target(box)}, body("Subject: x\r\n\r\n"))
+		if (errs[0] == nil) != tt.want || len(c.items) != tt.calls {
+			t.Errorf("%d: %v after %d calls", i, errs[0], len(c.items))
+		}
+		c.answers = []error{nil} // the delivery is repeated
+		if errs := d.Deliver(t.Context(), envelope.Envelope{ID: fmt.Sprint(i)}, []directory.Target{target(box)}, body("Subject: x\r\n\r\n")); errs[0] != nil {
+			t.Errorf("%d again: %v", i, errs[0])
+		}
+		for _, item := range c.items {
+			if item == 0 || item != c.items[0] {
+				t.Errorf("%d: told of items %v", i, c.items)
+			}
+		}
+		if got := inbox(t, s, box); len(got) != 1 {
+			t.Errorf("%d: %d messages", i, len(got))
+		}
+	}
+}

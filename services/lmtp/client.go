@@ -233,6 +233,9 @@ func (l *link) send(env envelope.Envelope, to []directory.Target, body envelope.
 	}
 	trace := env.Headers(rcpt)
 	l.out.Params = fmt.Sprintf(" XID=%s XTRACE=%d", env.ID, len(trace))
+	if own, _ := l.c.Extension("XOWN"); own && env.Trusted { // a server of the version before does not know it
+		l.out.Params += " XOWN"
+	}
 	err = l.c.Mail(env.From, &gosmtp.MailOptions{UTF8: env.UTF8 || !allASCII(env.From, to), Size: int64(len(trace)) + body.Size()})
 	if err != nil {
 		if answered(err) {

@@ -33,6 +33,7 @@ var quiet = slog.New(slog.DiscardHandler)
 type mailboxes struct {
 	mu  sync.Mutex
 	got map[string]map[string]string // address -> id -> message
+	own map[string]bool              // ids that came from one of ours
 }
 
 func (m *mailboxes) Resolve(_ context.Context, addr string) (directory.Resolution, error) {
@@ -89,6 +90,9 @@ func (m *mailboxes) DeliverFrom(_ context.Context, env envelope.Envelope, to []d
 			if m.got[t.Address] == nil {
 				m.got[t.Address] = map[string]string{}
 			}
+			if env.Trusted {
+				m.own[env.ID] = true
+			}
 			m.got[t.Address][env.ID] = string(env.Prefix(t.Address)) + "|" + string(b)
 		}
 	}
@@ -103,7 +107,7 @@ func (m *mailboxes) box(name string) map[string]string {
 
 func serve(t testing.TB, o Options) (*mailboxes, string) {
 	t.Helper()
-	m := &mailboxes{got: map[string]map[string]string{}}
+	m := &mailboxes{got: map[string]map[string]string{}, own: map[string]bool{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -253,5 +257,21 @@ func TestMutualTLS(t *testing.T) {
 	}
 	if got := m.box("alice"); len(got) != 1 || !strings.Contains(got["1"], " with LMTPS ") {
 		t.Errorf("alice has %q", got)
+	}
+}
+
+// Who sent a message goes along from peers, and nobody else can say it.
+func TestOwn(t *testing.T) {
+	for _, peer := range []bool{true, false} {
+		m, addr := serve(t, Options{TrustLoopback: peer})
+		c := client(t, ClientOptions{Servers: func(string) []string { return []string{addr} }})
+		for _, env := range []envelope.Envelope{{ID: "ours", Trusted: true}, {ID: "theirs"}} {
+			_ = c.Deliver(t.Context(), env, []directory.Target{target("alice")}, spool(t, "A: b\r\n\r\n"))
+		}
+		m.mu.Lock()
+		if m.own["ours"] != peer || m.own["theirs"] {
+			t.Errorf("peer %v: %v", peer, m.own)
+		}
+		m.mu.Unlock()
 	}
 }

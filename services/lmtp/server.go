@@ -3,8 +3,8 @@
 //
 // Its law: each recipient's 250 comes after the commit to its mailbox. A peer
 // of ours names the message (XID) and says how many bytes of trace headers it
-// put in front (XTRACE); only a peer may, since the id decides what counts as a
-// repetition. Nothing is queued here: what cannot be stored is answered 4yz and
+// put in front (XTRACE), and that its sender is one of ours (XOWN); only a peer
+// may, since the id decides what counts as a repetition. Nothing is queued here: what cannot be stored is answered 4yz and
 // stays with the client.
 package lmtp
 
@@ -129,7 +129,7 @@ func (s *session) current() *transaction {
 // Mail begins a transaction.
 func (s *session) Mail(string, *gosmtp.MailOptions) error {
 	p, now := s.conn.Params(), time.Now()
-	tx := &transaction{trace: p.Trace, env: envelope.Envelope{ID: p.ID, From: s.conn.Path(), UTF8: p.UTF8, Created: now}}
+	tx := &transaction{trace: p.Trace, env: envelope.Envelope{ID: p.ID, From: s.conn.Path(), UTF8: p.UTF8, Trusted: p.Own, Created: now}}
 	if tx.env.ID == "" {
 		tx.env.ID = envelope.NewID(now)
 	}
