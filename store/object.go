@@ -32,7 +32,7 @@ type Object struct {
 	Folder  FolderID
 	Kind    Kind
 	UID     string // iCalendar's or vCard's; one object a folder has it
-	Name    string // in DAV; chosen by the client that made it, else from the item's id; one object a folder has it
+	Name    string // in DAV; chosen by the client that made it, else by the store; one object a folder has it
 	Version Seq    // the change that wrote this text: the ETag
 	Size    int64  // bytes of Text
 	// Starts and Ends are those of the first and the last occurrence. Zero

@@ -432,9 +432,11 @@ type Watcher interface {
 	Close()
 }
 
-// Store is the whole of it, with Objects, as store/postgres makes it. Doors declare the few
+// Store is the whole of it, as store/postgres makes it. Doors declare the few
 // methods that they need.
 type Store interface {
+	Objects
+
 	// Mailbox opens a mailbox, making it with its standard folders if new.
 	Mailbox(ctx context.Context, as directory.Principal, box MailboxID) (Mailbox, error)
 	Settings(ctx context.Context, as directory.Principal, box MailboxID) (Settings, error)

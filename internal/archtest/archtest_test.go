@@ -40,8 +40,11 @@ var rooms = []rule{
 	{"store/storetest", "store directory internal/"},
 	{"directory/directorytest", "directory directory/authn directory/schema directory/tree internal/"},
 
+	// What the store reads of an object's text, without I/O.
+	{"store/object", "store " + formats},
+
 	// SQL lives here, each with a schema of its own.
-	{"store/postgres", "store store/feed directory internal/ migrations"},
+	{"store/postgres", "store store/feed store/object directory internal/ migrations"},
 	{"store/feed", "store directory internal/ migrations"},
 	{"directory/postgres", "directory directory/authn directory/schema directory/tree directory/access directory/index internal/ migrations"},
 	{"services/*/postgres", "services/*/.. directory internal/ migrations"},

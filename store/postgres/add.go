@@ -14,7 +14,7 @@ import (
 // addition is a message to be added, prepared as far as that goes without the
 // counter row: encoded, folded, compressed, hashed.
 type addition struct {
-	box      store.MailboxID
+	slot[*addition]
 	m        *store.NewMessage
 	system   bool   // added by the product itself, not by the owner
 	once     string // key in mail.once; "" for none
@@ -33,15 +33,13 @@ type addition struct {
 	// What became of it.
 	res store.Added
 	err error
-
-	// Of the combiner.
-	lead chan turn     // receives when this one's caller must run a transaction
-	done chan struct{} // closed when res and err are set
 }
+
+func (a *addition) fail(err error) { a.res, a.err = store.Added{}, err }
 
 // prepare checks a message and does all work that needs no database.
 func (s *Store) prepare(box store.MailboxID, m *store.NewMessage, owner string) (*addition, error) {
-	a := &addition{box: box, m: m, size: int64(len(m.Prefix)) + m.Blob.Size}
+	a := &addition{slot: slot[*addition]{box: box}, m: m, size: int64(len(m.Prefix)) + m.Blob.Size}
 	switch {
 	case m.Summary == nil:
 		return nil, fault.New(fault.Invalid, "a message without a summary")
@@ -74,6 +72,7 @@ func (s *Store) prepare(box store.MailboxID, m *store.NewMessage, owner string) 
 	if m.Blob.Small != nil {
 		a.chunk = pack(m.Blob.Small)
 	}
+	a.weight = len(a.chunk) + len(a.summary) + len(m.Prefix)
 	return a, nil
 }
 
@@ -129,5 +128,13 @@ func (s *Store) Add(ctx context.Context, as directory.Principal, box store.Mailb
 	if err := ctx.Err(); err != nil {
 		return added, err
 	}
-	return h.adds.submit(ctx, a, func(ctx context.Context, t turn) []*addition { return s.addTurn(ctx, h, t) })
+	err = h.adds.submit(ctx, a, func(ctx context.Context, t turn[*addition]) []*addition {
+		return together(ctx, t,
+			func(ctx context.Context, batch []*addition) error { return s.addOnce(ctx, h, batch) },
+			func(ctx context.Context, batch []*addition) ([]*addition, error) { return s.addMany(ctx, h, batch) })
+	})
+	if err != nil {
+		return added, err
+	}
+	return a.res, a.err
 }

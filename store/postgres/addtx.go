@@ -22,7 +22,8 @@ var errAllKnown = errors.New("nothing to add")
 // addOnce adds a batch to one mailbox in one transaction of two round trips:
 // counter and look-ups, then all rows and the commit. Messages that cannot be
 // added (no such folder, over quota) get their own error and hurt nobody else.
-func (s *Store) addOnce(ctx context.Context, h *home, box store.MailboxID, batch []*addition) error {
+func (s *Store) addOnce(ctx context.Context, h *home, batch []*addition) error {
+	box := batch[0].box
 	var seq store.Seq
 	attempt := func() error {
 		return h.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
@@ -134,29 +135,13 @@ func (s *Store) newAdder(tx *pgdb.Tx, batch []*addition) *adder {
 	return p
 }
 
-// begin queues the taking of the counter rows, in the order of their ids.
+// begin queues the taking of the counter rows.
 func (p *adder) begin(b *pgx.Batch) {
-	var boxes, counts, bytes []int64
+	var list []counting
 	for _, x := range p.boxes {
-		boxes, counts, bytes = append(boxes, int64(x.box)), append(counts, int64(len(x.batch))), append(bytes, x.bytes)
-		x.seq = 0
+		list = append(list, counting{x.change, int64(len(x.batch)), x.bytes, int64(len(x.batch))})
 	}
-	b.Queue(`
-		with free as materialized (select id from mail.mailbox where id = any($1) order by id for update skip locked)
-		update mail.mailbox m set seq = seq + 1, next_id = next_id + u.n, used = used + u.bytes, items = items + u.n
-		from free, unnest($1::bigint[], $2::bigint[], $3::bigint[]) as u (id, n, bytes)
-		where m.id = free.id and u.id = free.id
-		returning m.id, seq, next_id - u.n, used, items, recoverable, quota`, boxes, counts, bytes).
-		Query(func(rows pgx.Rows) error {
-			var id int64
-			var c change
-			_, err := pgx.ForEachRow(rows, []any{&id, &c.seq, &c.firstID, &c.row.used, &c.row.items, &c.row.recoverable, &c.row.quota}, func() error {
-				x := p.box(store.MailboxID(id))
-				x.seq, x.firstID, x.row = c.seq, c.firstID, c.row
-				return nil
-			})
-			return err
-		})
+	queueCounters(b, list)
 }
 
 func (p *adder) box(id store.MailboxID) *boxAdder {
@@ -201,10 +186,10 @@ func (p *adder) first(b *pgx.Batch) {
 		with content as (select hash from mail.blob where part = 0 and hash = any($1) for key share)
 		select 'folder', u.mailbox, f.role, null::bytea, f.id, f.uidnext, f.uidvalidity
 			from unnest($2::bigint[], $3::bigint[]) as u (mailbox, folder)
-			cross join lateral (select * from mail.folder where mailbox = u.mailbox and id = u.folder offset 0) f
+			cross join lateral (select * from mail.folder where mailbox = u.mailbox and id = u.folder and class = 'mail' offset 0) f
 		union all select 'folder', u.mailbox, f.role, null, f.id, f.uidnext, f.uidvalidity
 			from unnest($4::bigint[], $5::text[]) as u (mailbox, wanted)
-			cross join lateral (select * from mail.folder where mailbox = u.mailbox and role = u.wanted and role <> '' offset 0) f
+			cross join lateral (select * from mail.folder where mailbox = u.mailbox and role = u.wanted and role <> '' and class = 'mail' offset 0) f
 		union all select 'once', u.mailbox, u.known, null, o.item, 0, 0
 			from unnest($6::bigint[], $7::text[]) as u (mailbox, known)
 			cross join lateral (select item from mail.once where mailbox = u.mailbox and key = u.known offset 0) o
@@ -501,7 +486,7 @@ func arrayText(list []int64) *string {
 // cost is that it is one.
 func (p *adder) write(last *pgx.Batch) error {
 	r := &p.rows
-	hashes, sizes, datas, err := p.contents(append(r.contents, p.extra...))
+	hashes, sizes, datas, err := missing(append(r.contents, p.extra...), p.locked)
 	if err != nil {
 		return err
 	}
@@ -540,15 +525,16 @@ func (p *adder) write(last *pgx.Batch) error {
 // errContentGone: the collector took an uploaded content before it was referred to.
 var errContentGone = fault.New(fault.Unavailable, "the content was given up, send it again")
 
-// contents gives what is not in the database yet, each once and sorted, so that
-// two transactions with the same contents wait for each other in order.
-func (p *adder) contents(list []referred) (hashes [][]byte, sizes []int64, datas [][]byte, err error) {
+// missing gives the contents that are not in the database yet, each once and
+// sorted, so that two transactions with the same contents wait for each other in
+// order.
+func missing(list []referred, locked map[[32]byte]bool) (hashes [][]byte, sizes []int64, datas [][]byte, err error) {
 	hashes, datas, sizes = [][]byte{}, [][]byte{}, []int64{}
 	list = slices.Clone(list)
 	slices.SortFunc(list, func(x, y referred) int { return bytes.Compare(x.hash, y.hash) })
 	for i, c := range list {
 		switch {
-		case p.locked[[32]byte(c.hash)]:
+		case locked[[32]byte(c.hash)]:
 		case c.chunk == nil:
 			return nil, nil, nil, errContentGone
 		case i > 0 && bytes.Equal(c.hash, list[i-1].hash):

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -121,6 +122,41 @@ func (c *change) begin(ctx context.Context, of changeOf, used, items int64) erro
 		of.first(b)
 	}
 	return c.tx.Batch(ctx, b)
+}
+
+// counting is a change of several in one transaction, with the ids that it
+// reserves and what it will surely add.
+type counting struct {
+	*change
+	ids, bytes, items int64
+}
+
+// queueCounters queues the taking of the counter rows of changes that are in the
+// order of their mailboxes. A row that somebody else holds, or that is not
+// there, is left out: its change has seq 0 then.
+func queueCounters(b *pgx.Batch, list []counting) {
+	boxes, ids, bytes, items := make([]int64, len(list)), make([]int64, len(list)), make([]int64, len(list)), make([]int64, len(list))
+	for i, c := range list {
+		boxes[i], ids[i], bytes[i], items[i] = int64(c.box), c.ids, c.bytes, c.items
+		c.seq = 0
+	}
+	b.Queue(`
+		with free as materialized (select id from mail.mailbox where id = any($1) order by id for update skip locked)
+		update mail.mailbox m set seq = seq + 1, next_id = next_id + u.n, used = used + u.bytes, items = m.items + u.items
+		from free, unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) as u (id, n, bytes, items)
+		where m.id = free.id and u.id = free.id
+		returning m.id, m.seq, m.next_id - u.n, m.used, m.items, m.recoverable, m.quota`, boxes, ids, bytes, items).
+		Query(func(rows pgx.Rows) error {
+			var id int64
+			var c change
+			_, err := pgx.ForEachRow(rows, []any{&id, &c.seq, &c.firstID, &c.row.used, &c.row.items, &c.row.recoverable, &c.row.quota}, func() error {
+				at, _ := slices.BinarySearch(boxes, id)
+				x := list[at].change
+				x.seq, x.firstID, x.row = c.seq, c.firstID, c.row
+				return nil
+			})
+			return err
+		})
 }
 
 // folder is the record of what the change adds to a folder.

@@ -44,11 +44,11 @@ func (s *Store) Changes(ctx context.Context, as directory.Principal, box store.M
 			b.Queue("select "+entryCols+` from mail.entry where mailbox = $1 and folder = $2
 				and (changed_seq, item) >= ($3, $4) order by changed_seq, item limit $5`, args...).
 				Query(func(rows pgx.Rows) error { return entries(rows, &changed, 16) })
-			b.Queue(`select item, uid, entered_seq, left_seq, received from mail.tombstone where mailbox = $1 and folder = $2
+			b.Queue(`select item, uid, entered_seq, left_seq, received, coalesce(name, '') from mail.tombstone where mailbox = $1 and folder = $2
 				and (left_seq, item) >= ($3, $4) order by left_seq, item limit $5`, args...).
 				Query(func(rows pgx.Rows) (err error) {
 					gone, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t store.Tombstone, err error) {
-						err = row.Scan(&t.Item, &t.UID, &t.Entered, &t.Left, &t.Received)
+						err = row.Scan(&t.Item, &t.UID, &t.Entered, &t.Left, &t.Received, &t.Name)
 						return t, err
 					})
 					return err

@@ -385,7 +385,13 @@ func (s *Store) DeleteFolder(ctx context.Context, as directory.Principal, box st
 		c.last.Queue(`
 			with gone as (
 				delete from mail.entry where mailbox = $1 and folder = any($2)
-				returning item, folder, size, received, flags, keywords, props)
+				returning item, folder, size, received, flags, keywords, props),
+			object as (
+				update mail.object set folder = null where mailbox = $1 and folder = any($2)),
+			occurrence as (
+				update mail.occurrence set folder = null where mailbox = $1 and folder = any($2)),
+			props as (
+				delete from mail.folder_props where mailbox = $1 and folder = any($2))
 			insert into mail.recoverable (mailbox, item, folder, size, received, flags, keywords, props)
 			select $1, item, folder, size, received, flags, keywords, props from gone`,
 			int64(box), ids(doomed))

@@ -50,6 +50,7 @@ func (s *Store) Copy(ctx context.Context, as directory.Principal, box store.Mail
 		return res, err
 	}
 	var found []store.Entry
+	var objects placings
 	var target store.Folder
 	var missing bool
 	seq, err := s.change(ctx, as, box, changeOf{
@@ -57,8 +58,9 @@ func (s *Store) Copy(ctx context.Context, as directory.Principal, box store.Mail
 		first: func(b *pgx.Batch) {
 			queueTarget(b, box, to, &target, &missing)
 			queueItems(b, box, items, &found)
+			objects.queue(b, box, items)
 		},
-		run: func(_ context.Context, c *change) error {
+		run: func(ctx context.Context, c *change) error {
 			res = store.PlaceResult{}
 			if missing {
 				return noFolder()
@@ -80,6 +82,9 @@ func (s *Store) Copy(ctx context.Context, as directory.Principal, box store.Mail
 				return err
 			}
 			inSourceOrder(sources)
+			if err := objects.settle(ctx, c, sources, func(*store.Entry) store.Folder { return target }); err != nil {
+				return err
+			}
 			d := c.folder(to)
 			placed := make(map[store.ItemID]store.Placed, len(sources))
 			var olds, news, uids []int64
@@ -101,6 +106,7 @@ func (s *Store) Copy(ctx context.Context, as directory.Principal, box store.Mail
 				select $1, u.new, thread, blob_size, sent, blob, prefix, summary, subject, people, preview
 				from unnest($2::bigint[], $3::bigint[]) as u (old, new)
 				join mail.message m on m.mailbox = $1 and m.item = u.old`, int64(box), olds, news)
+			objects.copy(c, olds, news)
 			c.last.Queue(`
 				insert into mail.entry (mailbox, item, folder, uid, received, entered_seq, changed_seq, size, flags, keywords, props)
 				select $1, u.new, $2, u.uid, received, $3, $3, size, flags, keywords, props
@@ -126,14 +132,16 @@ func (s *Store) Move(ctx context.Context, as directory.Principal, box store.Mail
 		return res, err
 	}
 	var found []store.Entry
+	var objects placings
 	var target store.Folder
 	var missing bool
 	seq, err := s.change(ctx, as, box, changeOf{
 		first: func(b *pgx.Batch) {
 			queueTarget(b, box, to, &target, &missing)
 			queueItems(b, box, items, &found)
+			objects.queue(b, box, items)
 		},
-		run: func(_ context.Context, c *change) error {
+		run: func(ctx context.Context, c *change) error {
 			res = store.PlaceResult{}
 			if missing {
 				return noFolder()
@@ -151,6 +159,9 @@ func (s *Store) Move(ctx context.Context, as directory.Principal, box store.Mail
 				return err
 			}
 			inSourceOrder(moving)
+			if err := objects.settle(ctx, c, moving, func(*store.Entry) store.Folder { return target }); err != nil {
+				return err
+			}
 			uid := make(map[store.ItemID]store.UID, len(moving))
 			d := c.folder(to)
 			var movers, uids []int64
@@ -178,11 +189,12 @@ func (s *Store) Move(ctx context.Context, as directory.Principal, box store.Mail
 				return errNothing
 			}
 			// Tombstones first: they read where the entries are now.
-			queueTombstones(c, movers)
+			queueTombstones(c, movers, nil)
 			c.last.Queue(`
 				update mail.entry e set folder = $2, uid = u.uid, entered_seq = $3, changed_seq = $3
 				from unnest($4::bigint[], $5::bigint[]) as u (item, uid)
 				where e.mailbox = $1 and e.item = u.item`, int64(box), int64(to), int64(c.seq), movers, uids)
+			objects.move(c)
 			return nil
 		},
 	})
@@ -193,11 +205,28 @@ func (s *Store) Move(ctx context.Context, as directory.Principal, box store.Mail
 	return res, nil
 }
 
-func queueTombstones(c *change, items []int64) {
+// queueTombstones writes tombstones of entries that leave their folders. named,
+// if not nil, is told the names of those that are objects, after the commit.
+func queueTombstones(c *change, items []int64, named func(store.ItemID, string)) {
 	c.last.Queue(`
-		insert into mail.tombstone (mailbox, folder, left_seq, item, uid, entered_seq, received)
-		select mailbox, folder, $2, item, uid, entered_seq, received from mail.entry where mailbox = $1 and item = any($3)`,
-		int64(c.box), int64(c.seq), items)
+		with gone as (
+			insert into mail.tombstone (mailbox, folder, left_seq, item, uid, entered_seq, received, name)
+			select mailbox, folder, $2, item, uid, entered_seq, received,
+				(select name from mail.object o where o.mailbox = e.mailbox and o.item = e.item)
+			from mail.entry e where mailbox = $1 and item = any($3)
+			returning item, name)
+		select item, name from gone where name is not null`,
+		int64(c.box), int64(c.seq), items).Query(func(rows pgx.Rows) error {
+		var item int64
+		var name string
+		_, err := pgx.ForEachRow(rows, []any{&item, &name}, func() error {
+			if named != nil {
+				named(store.ItemID(item), name)
+			}
+			return nil
+		})
+		return err
+	})
 }
 
 // Delete makes items of a folder recoverable.
@@ -245,11 +274,19 @@ func (c *change) remove(doomed []*store.Entry) (gone []store.Tombstone) {
 		c.recoverable += e.Size
 		gone = append(gone, store.Tombstone{Item: e.Item, UID: e.UID, Entered: e.Entered, Left: c.seq, Received: e.Received})
 	}
-	queueTombstones(c, items)
+	at := make(map[store.ItemID]int, len(gone))
+	for i := range gone {
+		at[gone[i].Item] = i
+	}
+	queueTombstones(c, items, func(item store.ItemID, name string) { gone[at[item]].Name = name })
 	c.last.Queue(`
 		with gone as (
 			delete from mail.entry where mailbox = $1 and item = any($2)
-			returning item, folder, size, received, flags, keywords, props)
+			returning item, folder, size, received, flags, keywords, props),
+		object as ( -- an object's name and UID are free from now on
+			update mail.object set folder = null where mailbox = $1 and item = any($2)),
+		occurrence as (
+			update mail.occurrence set folder = null where mailbox = $1 and item = any($2))
 		insert into mail.recoverable (mailbox, item, folder, size, received, flags, keywords, props)
 		select $1, item, folder, size, received, flags, keywords, props from gone`, int64(c.box), items)
 	return gone
@@ -325,33 +362,47 @@ func (s *Store) Restore(ctx context.Context, as directory.Principal, box store.M
 		if !ok && to != 0 {
 			return noFolder()
 		}
-		var inbox store.FolderID
+		byRole := make(map[store.Role]store.FolderID)
 		for _, f := range all {
-			if f.Role == store.RoleInbox {
-				inbox = f.ID
-			}
+			byRole[f.Role] = f.ID
 		}
 		rows, err := c.tx.Query(ctx, `select item, folder, size, flags from mail.recoverable
 			where mailbox = $1 and item = any($2) order by item`, int64(box), ids(items))
 		if err != nil {
 			return err
 		}
+		list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*store.Entry, error) {
+			var e store.Entry
+			var flags int32
+			err := row.Scan(&e.Item, &e.Folder, &e.Size, &flags)
+			e.Flags = store.Flags(flags)
+			return &e, err
+		})
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			return errNothing
+		}
+		var objects placings
+		b := &pgx.Batch{}
+		objects.queue(b, box, items)
+		if err := c.tx.Batch(ctx, b); err != nil {
+			return err
+		}
 		var back, folders, uids []int64
 		next := make(map[store.FolderID]int64)
-		var e store.Entry
-		var flags int32
-		_, err = pgx.ForEachRow(rows, []any{&e.Item, &e.Folder, &e.Size, &flags}, func() error {
-			e.Flags = store.Flags(flags)
+		for _, e := range list {
 			if to != 0 {
 				e.Folder = target.ID
 			} else if _, ok := all[e.Folder]; !ok {
-				e.Folder = inbox
+				e.Folder = byRole[objects.role(e.Item)]
 			}
 			d := c.folder(e.Folder)
 			uid := int64(all[e.Folder].UIDNext) + next[e.Folder]
 			next[e.Folder]++
 			d.uids++
-			d.enter(&e)
+			d.enter(e)
 			c.used += e.Size
 			c.items++
 			c.recoverable -= e.Size
@@ -359,13 +410,9 @@ func (s *Store) Restore(ctx context.Context, as directory.Principal, box store.M
 			if uid >= 1<<32-1 {
 				return fault.New(fault.Limit, "the folder has no numbers left")
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-		if len(back) == 0 {
-			return errNothing
+		if err := objects.settle(ctx, c, list, func(e *store.Entry) store.Folder { return all[e.Folder] }); err != nil {
+			return err
 		}
 		if limit := c.limit(); limit > 0 && c.row.used+c.used > limit {
 			return overQuota()
@@ -378,6 +425,7 @@ func (s *Store) Restore(ctx context.Context, as directory.Principal, box store.M
 			select $1, item, u.folder, u.uid, received, $2, $2, size, flags, keywords, props
 			from back join unnest($3::bigint[], $4::bigint[], $5::bigint[]) as u (id, folder, uid) on u.id = item`,
 			int64(box), int64(c.seq), back, folders, uids)
+		objects.move(c)
 		return nil
 	}})
 	return err

@@ -87,7 +87,8 @@ type home struct {
 	name   string
 	db     *pgdb.DB
 	notify *pgdb.Notifier
-	adds   combiner
+	adds   combiner[*addition]
+	puts   combiner[*put]
 }
 
 var _ store.Store = (*Store)(nil)

@@ -49,9 +49,10 @@ func (r Retention) filled() Retention {
 	return r
 }
 
-// Purged counts what was removed.
+// Purged counts what was removed, and what else maintenance did.
 type Purged struct {
 	Recoverable, Tombstones, Folders, Once, ThreadKeys, SyncStates, Contents int
+	Windows                                                                  int // series whose occurrences were written anew
 }
 
 const (
@@ -89,6 +90,7 @@ func (s *Store) PurgeOnce(ctx context.Context, name string, now time.Time, r Ret
 		{&p.ThreadKeys, sweep("mail.thread_key", "at < $1 and item = 0"), now.Add(-r.MessageIDs)},
 		{&p.SyncStates, sweep("mail.sync_state", "at < $1"), now.Add(-r.SyncStates)},
 		{&p.Contents, s.purgeContents, now.Add(-r.Content)},
+		{&p.Windows, s.moveWindows, now},
 	} {
 		for {
 			n, err := step.run(ctx, h, step.until)
@@ -185,8 +187,12 @@ func (s *Store) purgeItems(ctx context.Context, h *home, sql string, args ...any
 					delete from mail.recoverable where mailbox = $1 and item = any($2) returning item, size),
 				message as (
 					delete from mail.message m using gone where m.mailbox = $1 and m.item = gone.item returning m.blob),
+				object as (
+					delete from mail.object o using gone where o.mailbox = $1 and o.item = gone.item returning o.blob),
+				occurrence as (
+					delete from mail.occurrence o using gone where o.mailbox = $1 and o.item = gone.item),
 				later as (
-					insert into mail.blob_check (hash) select distinct blob from message
+					insert into mail.blob_check (hash) select blob from message union select blob from object order by blob
 					on conflict (hash) do update set at = now())
 				update mail.mailbox set recoverable = recoverable - (select coalesce(sum(size), 0) from gone)
 				where id = $1 returning (select count(*) from gone)`, int64(b.box), b.items).
@@ -276,6 +282,7 @@ func (s *Store) purgeContents(ctx context.Context, h *home, until time.Time) (n 
 			delete from mail.blob where hash in (
 				select c.hash from mail.blob_check c where c.hash = any($1) and c.at < $2
 					and not exists (select from mail.message m where m.blob = c.hash)
+					and not exists (select from mail.object o where o.blob = c.hash)
 					and not exists (select from mail.outbox o where o.blob = c.hash))`, locked, until)
 		// What was looked at, and what was gone before.
 		b.Queue(`

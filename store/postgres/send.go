@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,108 +51,212 @@ func (s *Store) Send(ctx context.Context, as directory.Principal, box store.Mail
 	if err != nil {
 		return sent, err
 	}
-	if err := checkOutgoing(&o); err != nil {
+	x, err := s.newSends(as, box, []store.Outgoing{o})
+	if err != nil {
 		return sent, err
 	}
-	var batch []*addition // the copy that is kept, or none
-	if o.SaveIn != 0 || o.SaveRole != store.RoleNone {
-		a, err := s.prepare(box, &store.NewMessage{
-			Folder: o.SaveIn, Role: o.SaveRole, Flags: store.Seen, Prefix: o.Prefix, Blob: o.Blob, Summary: o.Summary,
-		}, as.Address)
-		if err != nil {
-			return sent, err
+	_, err = s.changeIn(ctx, h, box, changeOf{ids: x.ids(), first: x.first, run: func(ctx context.Context, c *change) error {
+		if err := x.run(ctx, c); err != nil {
+			return err
 		}
-		batch = []*addition{a}
-	}
-	content := referred{hash: o.Blob.Hash[:], size: o.Blob.Size}
-	if o.Blob.Small != nil {
-		content.chunk = pack(o.Blob.Small)
-	}
-	sent, err = s.sendOnce(ctx, h, box, &o, batch, content)
+		if !x.any() {
+			return errNothing
+		}
+		return nil
+	}})
 	if err != nil {
 		return store.Sent{}, err
 	}
-	if !sent.Repeated {
+	if x.any() {
 		s.announceOutbox(h)
 	}
-	return sent, nil
+	return x.res[0], nil
 }
 
-func (s *Store) sendOnce(ctx context.Context, h *home, box store.MailboxID, o *store.Outgoing, batch []*addition, content referred) (sent store.Sent, err error) {
-	key := "s " + o.Key
-	var p *adder
-	var touched []store.Entry
-	var saved []int64 // of an earlier call: its item, 0 for none
-	_, err = s.changeIn(ctx, h, box, changeOf{
-		ids: len(batch),
-		first: func(b *pgx.Batch) {
-			saved = nil
-			b.Queue("select item from mail.once where mailbox = $1 and key = $2", int64(box), key).Query(func(rows pgx.Rows) (err error) {
-				saved, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-				return err
-			})
-			queueItems(b, box, []store.ItemID{o.Source, o.Remove}, &touched)
-			p = s.newAdder(nil, batch)
-			if len(batch) == 0 { // only the content
-				p.boxes = []*boxAdder{{change: s.newChange(box, nil, nil)}}
+// sends are messages to be sent, by one transaction that may do other things
+// too. A nil one sends nothing.
+type sends struct {
+	s        *Store
+	box      store.MailboxID
+	outs     []store.Outgoing
+	saves    []*addition // the copy that is kept of each, or nil
+	batch    []*addition // those that are not nil
+	contents []referred
+
+	// Of one attempt.
+	p       *adder
+	known   map[string]store.ItemID // of earlier calls: the copy, 0 for none
+	touched []store.Entry
+	res     []store.Sent
+}
+
+// newSends checks messages and does all work that needs no database.
+func (s *Store) newSends(as directory.Principal, box store.MailboxID, outs []store.Outgoing) (*sends, error) {
+	if len(outs) == 0 {
+		return nil, nil
+	}
+	if len(outs) > maxSends {
+		return nil, fault.New(fault.Limit, "more than %d messages to be sent at once", maxSends)
+	}
+	x := &sends{s: s, box: box, outs: outs}
+	keys := make(map[string]bool, len(outs))
+	for i := range outs {
+		o := &outs[i]
+		if err := checkOutgoing(o); err != nil {
+			return nil, err
+		}
+		if keys[o.Key] {
+			return nil, fault.New(fault.Invalid, "two messages to be sent have one key")
+		}
+		keys[o.Key] = true
+		var a *addition
+		if o.SaveIn != 0 || o.SaveRole != store.RoleNone {
+			var err error
+			if a, err = s.prepare(box, &store.NewMessage{
+				Folder: o.SaveIn, Role: o.SaveRole, Flags: store.Seen, Prefix: o.Prefix, Blob: o.Blob, Summary: o.Summary,
+			}, as.Address); err != nil {
+				return nil, err
 			}
-			p.extra = []referred{content}
-			p.first(b)
-		},
-		run: func(ctx context.Context, c *change) error {
-			sent = store.Sent{}
-			x := p.boxes[0]
-			x.change, x.bytes = c, 0 // counted below
-			if len(saved) > 0 {
-				sent.Repeated = true
-				if saved[0] == 0 || len(batch) == 0 {
-					return errNothing
-				}
-				batch[0].once = key
-				x.known = map[string]onceRow{key: {item: store.ItemID(saved[0])}}
-				if err := x.repeats(ctx); err != nil {
-					return err
-				}
-				sent.Saved = &batch[0].res
-				return errNothing
-			}
-			once := int64(0)
-			if len(batch) > 0 {
-				a := batch[0]
-				if x.decide(&p.rows); a.err != nil {
-					return a.err
-				}
-				c.used += a.size
-				c.items++
-				once = int64(a.res.Entry.Item)
-				sent.Saved = &a.res
-			}
-			if err := p.write(c.last); err != nil {
-				return err
-			}
-			notBefore := o.NotBefore
-			if notBefore.IsZero() {
-				notBefore = minTime
-			}
-			c.last.Queue(`
-				insert into mail.outbox (mailbox, key, sender, recipients, blob, blob_size, prefix, not_before)
-				values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-				int64(box), o.Key, o.From, o.Recipients, o.Blob.Hash[:], o.Blob.Size, nonNil(o.Prefix), instant(notBefore))
-			c.last.Queue("insert into mail.once (mailbox, key, item, seq) values ($1, $2, $3, $4)", int64(box), key, once, int64(c.seq))
-			for i := range touched {
-				switch e := &touched[i]; e.Item {
-				case o.Remove:
-					c.remove([]*store.Entry{e})
-				case o.Source:
-					if err := c.verb(e, o.SourceVerb); err != nil {
-						return err
-					}
-				}
-			}
+			a.once = sentKey(o)
+			x.batch = append(x.batch, a)
+		}
+		x.saves = append(x.saves, a)
+		content := referred{hash: o.Blob.Hash[:], size: o.Blob.Size}
+		if o.Blob.Small != nil {
+			content.chunk = pack(o.Blob.Small)
+		}
+		x.contents = append(x.contents, content)
+	}
+	return x, nil
+}
+
+// maxSends bounds the messages of one change: an invitation has one for each
+// kind of recipient.
+const maxSends = 1000
+
+// sentKey is the key in mail.once.
+func sentKey(o *store.Outgoing) string { return "s " + o.Key }
+
+// ids is how many ids the change has to reserve.
+func (x *sends) ids() int {
+	if x == nil {
+		return 0
+	}
+	return len(x.batch)
+}
+
+// first queues the look-ups.
+func (x *sends) first(b *pgx.Batch) {
+	if x == nil {
+		return
+	}
+	x.known = make(map[string]store.ItemID)
+	var keys []string
+	var items []store.ItemID
+	for i := range x.outs {
+		o := &x.outs[i]
+		keys, items = append(keys, sentKey(o)), append(items, o.Source, o.Remove)
+	}
+	b.Queue("select key, item from mail.once where mailbox = $1 and key = any($2)", int64(x.box), keys).Query(func(rows pgx.Rows) error {
+		var key string
+		var item int64
+		_, err := pgx.ForEachRow(rows, []any{&key, &item}, func() error {
+			x.known[key] = store.ItemID(item)
 			return nil
-		},
+		})
+		return err
 	})
-	return sent, err
+	queueItems(b, x.box, items, &x.touched)
+	x.p = x.s.newAdder(nil, x.batch)
+	if len(x.batch) == 0 { // only the contents
+		x.p.boxes = []*boxAdder{{change: x.s.newChange(x.box, nil, nil)}}
+	}
+	x.p.extra = x.contents
+	x.p.first(b)
+}
+
+// run writes what was not sent before. The first ids reserved are its.
+func (x *sends) run(ctx context.Context, c *change) error {
+	if x == nil {
+		return nil
+	}
+	x.res = make([]store.Sent, len(x.outs))
+	b := x.p.boxes[0]
+	b.change, b.bytes, b.batch = c, 0, nil // counted below
+	b.known = make(map[string]onceRow)
+	x.p.extra = nil
+	var fresh []int
+	for i := range x.outs {
+		item, known := x.known[sentKey(&x.outs[i])]
+		x.res[i].Repeated = known
+		switch {
+		case !known:
+			fresh = append(fresh, i)
+			x.p.extra = append(x.p.extra, x.contents[i])
+		case item != 0 && x.saves[i] != nil:
+			b.known[x.saves[i].once] = onceRow{item}
+		default:
+			continue
+		}
+		if x.saves[i] != nil {
+			b.batch = append(b.batch, x.saves[i])
+			x.res[i].Saved = &x.saves[i].res
+		}
+	}
+	if err := b.repeats(ctx); err != nil {
+		return err
+	}
+	b.batch = slices.DeleteFunc(b.batch, func(a *addition) bool { return a.res.Repeated })
+	b.decide(&x.p.rows)
+	if len(fresh) == 0 {
+		return nil
+	}
+	for _, a := range b.batch {
+		if a.err != nil {
+			return a.err
+		}
+		c.used += a.size
+		c.items++
+	}
+	if err := x.p.write(c.last); err != nil {
+		return err
+	}
+	touched := index(x.touched)
+	for _, i := range fresh {
+		if err := c.send(&x.outs[i], x.saves[i] != nil, touched); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send writes one message to the outbox and does what it says with its source;
+// kept tells that the copy has written its key.
+func (c *change) send(o *store.Outgoing, kept bool, touched map[store.ItemID]*store.Entry) error {
+	notBefore := o.NotBefore
+	if notBefore.IsZero() {
+		notBefore = minTime
+	}
+	c.last.Queue(`
+		insert into mail.outbox (mailbox, key, sender, recipients, blob, blob_size, prefix, not_before)
+		values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		int64(c.box), o.Key, o.From, o.Recipients, o.Blob.Hash[:], o.Blob.Size, nonNil(o.Prefix), instant(notBefore))
+	if !kept {
+		c.last.Queue("insert into mail.once (mailbox, key, item, seq) values ($1, $2, 0, $3)", int64(c.box), sentKey(o), int64(c.seq))
+	}
+	if e := touched[o.Remove]; e != nil {
+		c.remove([]*store.Entry{e})
+		delete(touched, o.Remove) // once
+	}
+	if e := touched[o.Source]; e != nil {
+		return c.verb(e, o.SourceVerb)
+	}
+	return nil
+}
+
+// any tells whether the last run wrote something to the outbox.
+func (x *sends) any() bool {
+	return x != nil && slices.ContainsFunc(x.res, func(r store.Sent) bool { return !r.Repeated })
 }
 
 // verb marks an item as answered or forwarded.

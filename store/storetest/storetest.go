@@ -73,6 +73,15 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"SyncStates", syncStates},
 		{"Devices", devices},
 		{"Settings", settings},
+		{"PutObject", putObject},
+		{"PutOnce", putOnce},
+		{"PutRace", putRace},
+		{"ObjectLists", objectLists},
+		{"Occurrences", occurrences},
+		{"PlaceObjects", placeObjects},
+		{"ObjectQuota", objectQuota},
+		{"PutAndSend", putAndSend},
+		{"FolderProps", folderProps},
 		{"Model", model},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
