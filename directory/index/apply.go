@@ -147,7 +147,7 @@ func (x *Index) applyGroup(e *encoder, changes []change) {
 	}
 	slices.Sort(news.pairs)
 	slices.SortFunc(news.places, comparePlaces)
-	pairs := with(x.pairs, slices.Compact(news.pairs), comparePairs)
+	pairs := x.pairs.with(slices.Compact(news.pairs))
 	places := with(x.places, slices.Compact(news.places), comparePlaces)
 
 	x.mu.Lock()
@@ -357,7 +357,7 @@ func (x *Index) tidy() {
 		x.mu.Unlock()
 	}
 	live := 0
-	for _, p := range x.pairs {
+	for _, p := range x.pairs.pieces {
 		live += len(p)
 	}
 	for _, p := range x.places {

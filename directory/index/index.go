@@ -36,7 +36,7 @@ type Index struct {
 	slabs   slabs
 	dict    dictionary
 	links   links
-	pairs   pieces[uint64]
+	pairs   pairSet
 	places  pieces[place]
 	grams   gramIndex
 	present []bitmap // by attribute: who has stored or cold values

@@ -403,9 +403,9 @@ func each(list []byte, fn func(n uint16)) {
 
 // put makes the indexes those of x. The caller holds both locks.
 func (m *indexes) put(x *Index) {
-	x.pairs, x.places, x.grams = nil, nil, gramIndex{pieces: m.grams}
+	x.pairs, x.places, x.grams = pairSet{}, nil, gramIndex{pieces: m.grams}
 	if len(m.pairs) > 0 {
-		x.pairs = pieces[uint64]{m.pairs}
+		x.pairs = newPairSet(pieces[uint64]{m.pairs})
 	}
 	if len(m.places) > 0 {
 		x.places = pieces[place]{m.places}

@@ -113,7 +113,7 @@ func (x *Index) child(parent uint32, rdn tree.RDN) (uint32, bool) {
 		return 0, false // objects have one naming attribute
 	}
 	key := rdn.Key()
-	runs, _ := equals(x.pairs, x.hashName(parent, []byte(key)))
+	runs, _ := x.pairs.equals(x.hashName(parent, []byte(key)))
 	var buf []byte
 	for _, run := range runs {
 		for _, p := range run {
@@ -234,7 +234,7 @@ func hexOf(s string) string {
 
 // first finds the first object with a hash for which fn is true.
 func (x *Index) first(hash uint32, fn func(id uint32, s *slot, r *record) bool) (uint32, bool) {
-	runs, _ := equals(x.pairs, hash)
+	runs, _ := x.pairs.equals(hash)
 	for _, run := range runs {
 		for _, p := range run {
 			if s := x.table.live(uint32(p)); s != nil {

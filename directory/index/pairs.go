@@ -66,34 +66,76 @@ func comparePairs(a, b uint64) int {
 	return 0
 }
 
-// lowerPair finds the first pair not below p. Hashes are spread evenly, so that
-// a guess by proportion is near and few lines of memory are touched.
-func lowerPair(list []uint64, p uint64) int {
-	n := len(list)
-	if n < 64 {
-		at, _ := slices.BinarySearch(list, p)
-		return at
+// pairSet is the set of pairs, each piece with a table of where its hashes begin.
+type pairSet struct {
+	pieces[uint64]
+	starts []starts
+}
+
+func newPairSet(p pieces[uint64]) pairSet { return pairSet{}.of(p) }
+
+// with adds pairs, sorted and without doubles.
+func (s pairSet) with(news []uint64) pairSet { return s.of(with(s.pieces, news, comparePairs)) }
+
+// of makes a set of pieces, some of which may be s's.
+func (s pairSet) of(p pieces[uint64]) pairSet {
+	n := pairSet{p, make([]starts, len(p))}
+	for i, list := range p {
+		if i < len(s.pieces) && len(list) == len(s.pieces[i]) && &list[0] == &s.pieces[i][0] {
+			n.starts[i] = s.starts[i]
+		} else {
+			n.starts[i] = startsOf(list)
+		}
 	}
-	guess := int(uint64(n) * (p >> 32) >> 32)
-	lo, hi := guess, guess
-	step := 16
-	for lo > 0 && list[lo-1] >= p {
-		hi, lo = lo, max(0, lo-step)
-		step *= 2
+	return n
+}
+
+// starts tells where in a list the pairs begin whose first bits are a number, so
+// that a search touches few lines of memory. A guess by proportion would be far
+// off: half of a directory has the same few classes, under the same few hashes.
+type starts struct {
+	shift uint // 64 less the bits
+	at    []uint32
+}
+
+// startsEvery is how many pairs have one start, on the average.
+const startsEvery = 64
+
+func startsOf(list []uint64) (s starts) {
+	s.shift = 64
+	for n := len(list); n > startsEvery; n >>= 1 {
+		s.shift--
 	}
-	step = 16
-	for hi < n && list[hi] < p {
-		lo, hi = hi, min(n, hi+step)
-		step *= 2
+	if s.shift == 64 {
+		return s
+	}
+	s.at = make([]uint32, 1<<(64-s.shift)+1)
+	next := 0
+	for i, p := range list {
+		for at := int(p >> s.shift); next <= at; next++ {
+			s.at[next] = uint32(i) //nolint:gosec // index.MaxID bounds ids, and memory their pairs
+		}
+	}
+	for ; next < len(s.at); next++ {
+		s.at[next] = uint32(len(list)) //nolint:gosec // as above
+	}
+	return s
+}
+
+// lower finds the first pair of the list not below p.
+func (s *starts) lower(list []uint64, p uint64) int {
+	lo, hi := 0, len(list)
+	if s.at != nil {
+		lo, hi = int(s.at[p>>s.shift]), int(s.at[p>>s.shift+1])
 	}
 	at, _ := slices.BinarySearch(list[lo:hi], p)
 	return lo + at
 }
 
 // equals gives the runs of pairs with a hash, one of each piece.
-func equals(p pieces[uint64], hash uint32) (runs [][]uint64, count int) {
-	for _, list := range p {
-		from := lowerPair(list, pair(hash, 0))
+func (s pairSet) equals(hash uint32) (runs [][]uint64, count int) {
+	for i, list := range s.pieces {
+		from := s.starts[i].lower(list, pair(hash, 0))
 		to := from
 		for to < len(list) && to < from+8 && uint32(list[to]>>32) == hash {
 			to++
@@ -101,7 +143,7 @@ func equals(p pieces[uint64], hash uint32) (runs [][]uint64, count int) {
 		if to == from+8 {
 			to = len(list)
 			if hash != 1<<32-1 {
-				to = lowerPair(list, pair(hash+1, 0))
+				to = s.starts[i].lower(list, pair(hash+1, 0))
 			}
 		}
 		if to > from {

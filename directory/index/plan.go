@@ -172,7 +172,7 @@ func (x *Index) withHash(hashes ...uint32) *plan {
 	var all [][]uint64
 	count := 0
 	for _, h := range hashes {
-		runs, n := equals(x.pairs, h)
+		runs, n := x.pairs.equals(h)
 		all, count = append(all, runs...), count+n
 	}
 	return &plan{count: count, fill: func(dst []uint32) []uint32 {

@@ -604,6 +604,17 @@ func (a *addition) lean() {
 	}
 }
 
+// leansOn notes what may not be removed at the same time.
+func (w *writing) leansOn(d *draft, links map[linkTo]bool) {
+	if w.last == nil {
+		return
+	}
+	w.last.leaned[d.o.parent], w.last.leaned[d.o.home] = true, true
+	for l := range links {
+		w.last.leaned[l.target] = true
+	}
+}
+
 func (a *addition) attributeOf(number int32) string { return a.named[number] }
 
 // rows writes what was not refused.
@@ -631,6 +642,7 @@ func (a *addition) rows(ctx context.Context) error {
 			return err
 		}
 		a.b.object(o, dv, raw)
+		w.leansOn(d, a.links[d])
 		if o.account != nil {
 			a.b.accounts = append(a.b.accounts, []any{o.id, d.hash, o.account.epoch, o.account.enabled, d.expires, d.must})
 		}

@@ -295,10 +295,7 @@ func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 	if err := b.names.write(ctx, w, single, len(b.objects) > few); err != nil {
 		return err
 	}
-	if single.Len() == 0 {
-		return nil
-	}
-	return w.Batch(ctx, single)
+	return w.send(ctx, single, func() {})
 }
 
 func insertSQL(table string, columns []string) string {

@@ -57,33 +57,25 @@ type deleting struct {
 // deleteAll removes entries of several callers, each of which has nothing below
 // it; what is refused says so. A domain goes alone. It may run more than once.
 func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
-	dns, guesses := make([]tree.DN, len(list)), make([]directory.ObjectID, 0, len(list))
+	dns := make([]tree.DN, len(list))
 	for i, d := range list {
 		dns[i], d.done, d.err = d.dn, tree.Written{}, nil
-		if id, _, ok := w.store.index.Load().Resolve(d.dn); ok && id < index.FirstMade {
-			guesses = append(guesses, id)
-		}
 	}
-	b := &pgx.Batch{}
-	q, err := w.ask(ctx, b, dns)
+	spots, _, err := w.survey(ctx, dns, nil, nil)
 	if err != nil {
 		return err
 	}
-	found := leaves{objects: map[directory.ObjectID]*object{}, below: map[directory.ObjectID]bool{}}
-	found.queue(b, guesses)
-	if err := w.Batch(ctx, b); err != nil {
-		return err
+	found := w.before
+	if found == nil {
+		found = newLeaves()
 	}
-	if err := q.finish(ctx, w); err != nil {
-		return err
-	}
-	if err := found.rest(ctx, w, q.spots); err != nil {
+	if err := found.rest(ctx, w, spots); err != nil {
 		return err
 	}
 	var graves []burial
 	gone := map[directory.ObjectID]bool{}
 	for i, d := range list {
-		s := &q.spots[i]
+		s := &spots[i]
 		if gone[s.id] && s.there() {
 			d.err = w.absent(d.r, &spot{id: s.chain[0], chain: s.chain[1:], left: 1}, d.dn)
 			continue
@@ -93,7 +85,7 @@ func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 		case err != nil:
 			d.err = err
 			continue
-		case m.fam == domain && len(list) > 1:
+		case m.fam == domain && w.last != nil:
 			return errApart
 		case m.fam == domain:
 			d.done = tree.Written{ID: m.o.id, USN: w.usn, Pre: m.pre}
@@ -103,6 +95,9 @@ func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 		if d.err = m.mayDeleteLeaf(ctx, found.below[m.o.id]); d.err != nil {
 			continue
 		}
+		if w.last != nil && w.last.leaned[m.o.id] {
+			return errApart
+		}
 		if len(graves) > 0 {
 			w.usn++ // the first has the number of the writing itself
 		}
@@ -111,23 +106,45 @@ func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 		d.done = tree.Written{ID: m.o.id, USN: w.usn, Pre: m.pre}
 	}
 	w.counters.usn = max(w.counters.usn, w.usn)
-	if err := w.buryAll(ctx, graves); err != nil {
-		return err
-	}
-	w.own.only()
-	return nil
+	w.own.all = true
+	return w.buryAll(ctx, graves)
 }
 
 // leaves are objects that are to go, and which of them have something below.
 type leaves struct {
+	ids     []directory.ObjectID // to be asked for
 	objects map[directory.ObjectID]*object
 	below   map[directory.ObjectID]bool
 }
 
-// queue asks for objects with the statements of b.
-func (l *leaves) queue(b *pgx.Batch, ids []directory.ObjectID) {
-	b.Queue(objectSQL+`o.id = ANY ($1)`, ids).Query(func(rows pgx.Rows) error { return collectObjects(rows, l.objects) })
-	b.Queue(`SELECT q.id FROM unnest($1::bigint[]) AS q (id), LATERAL (SELECT FROM directory.object WHERE parent = q.id LIMIT 1) below`, ids).Query(func(rows pgx.Rows) error {
+func newLeaves() *leaves {
+	return &leaves{objects: map[directory.ObjectID]*object{}, below: map[directory.ObjectID]bool{}}
+}
+
+// leavesOf are what removals ask for, as far as the index knows it.
+func (s *Store) leavesOf(parts [][]*job) *leaves {
+	l := newLeaves()
+	x := s.index.Load()
+	for _, part := range parts {
+		for _, j := range part {
+			if j.del == nil {
+				continue
+			}
+			if id, _, ok := x.Resolve(j.del.dn); ok && id < index.FirstMade {
+				l.ids = append(l.ids, id)
+			}
+		}
+	}
+	return l
+}
+
+// queue asks for them with the statements of b.
+func (l *leaves) queue(b *pgx.Batch) {
+	if len(l.ids) == 0 {
+		return
+	}
+	b.Queue(objectSQL+`o.id = ANY ($1)`, l.ids).Query(func(rows pgx.Rows) error { return collectObjects(rows, l.objects) })
+	b.Queue(`SELECT q.id FROM unnest($1::bigint[]) AS q (id), LATERAL (SELECT FROM directory.object WHERE parent = q.id LIMIT 1) below`, l.ids).Query(func(rows pgx.Rows) error {
 		some, err := collectIDs(rows)
 		for _, id := range some {
 			l.below[id] = true
@@ -136,19 +153,19 @@ func (l *leaves) queue(b *pgx.Batch, ids []directory.ObjectID) {
 	})
 }
 
-// rest asks for those that the index knew nothing of yet.
+// rest asks for those that were not asked for yet.
 func (l *leaves) rest(ctx context.Context, w *writing, spots []spot) error {
-	var missing []directory.ObjectID
+	l.ids = l.ids[:0]
 	for i := range spots {
 		if s := &spots[i]; s.there() && s.id != rootID && l.objects[s.id] == nil {
-			missing = append(missing, s.id)
+			l.ids = append(l.ids, s.id)
 		}
 	}
-	if len(missing) == 0 {
+	if len(l.ids) == 0 {
 		return nil
 	}
 	b := &pgx.Batch{}
-	l.queue(b, missing)
+	l.queue(b)
 	return w.Batch(ctx, b)
 }
 
@@ -283,11 +300,8 @@ func (m *modification) deleteSome(ctx context.Context) (int, error) {
 		}
 		graves = append(graves, burial{o, w.by, w.usn})
 	}
-	if err := w.buryAll(ctx, graves); err != nil {
-		return 0, err
-	}
-	w.own.only()
-	return len(ids), nil
+	w.own.all = true
+	return len(ids), w.buryAll(ctx, graves)
 }
 
 // readAll is read for many objects, without their name keys.

@@ -31,7 +31,11 @@ type container struct {
 // until the transaction itself writes. It must be asked before that.
 func (w *writing) memory() *memory {
 	x := w.store.index.Load()
-	if before := w.usn - 1; w.store.view.now() != before || x.USN() != before {
+	before := w.usn - 1
+	if w.last != nil {
+		before = w.last.base
+	}
+	if w.store.view.now() != before || x.USN() != before {
 		return nil
 	}
 	return &memory{w: w, x: x, containers: map[string]*container{}}

@@ -24,7 +24,6 @@ type ownWrites struct {
 	objects []index.Object
 	entries map[directory.ObjectID]*entry
 	changes []directory.Change
-	linked  bool // others had links to what was removed, and changed too
 }
 
 func newOwnWrites(base directory.USN) *ownWrites {
@@ -113,11 +112,6 @@ func (w *ownWrites) bury(sch *schema.Schema, o *object, kept attributes, g grave
 	}
 	w.objects = append(w.objects, x)
 	w.changes = append(w.changes, g.change)
-}
-
-// only tells that a job wrote nothing else.
-func (w *ownWrites) only() {
-	w.all = !w.linked
 }
 
 // take adds what one job wrote.

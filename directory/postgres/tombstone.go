@@ -119,14 +119,12 @@ func (w *writing) buryAll(ctx context.Context, list []burial) error {
 		return err
 	})
 	b.QueuedQueries = append(b.QueuedQueries, lines.QueuedQueries...)
-	if err := w.Batch(ctx, b); err != nil {
-		return err
-	}
-	for i, l := range list {
-		w.own.bury(w.schema, l.o, kept[i], graves[i], now)
-	}
-	w.own.linked = w.own.linked || *linked
-	return nil
+	return w.send(ctx, b, func() {
+		for i, l := range list {
+			w.own.bury(w.schema, l.o, kept[i], graves[i], now)
+		}
+		w.own.all = w.own.all && !*linked // else others changed too
+	})
 }
 
 // grave is where a tombstone came to lie.

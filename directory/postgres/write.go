@@ -55,6 +55,56 @@ type writing struct {
 	domains  map[string]domainRef          // found so far
 	homes    map[string]directory.ObjectID // mailbox databases found so far
 	refs     map[string]int32              // link numbers found so far, see references
+
+	// last, if not nil, takes what is written, to travel with the commit.
+	last *later
+	// before are the objects to be removed as they were when the row was taken.
+	before *leaves
+}
+
+// later are statements that are still to be sent, and what is done when they were.
+type later struct {
+	pgx.Batch
+	then []func()
+	base directory.USN // the newest change before them
+	// leaned are the objects that entries to be added are below of or linked to.
+	leaned map[directory.ObjectID]bool
+}
+
+// send sends a writing's last statements, now or with the commit, and does then
+// once they were. Who calls it asks the tables nothing afterwards.
+func (w *writing) send(ctx context.Context, b *pgx.Batch, then func()) error {
+	if w.last != nil {
+		w.last.QueuedQueries = append(w.last.QueuedQueries, b.QueuedQueries...)
+		w.last.then = append(w.last.then, then)
+		return nil
+	}
+	if b.Len() > 0 {
+		if err := w.Batch(ctx, b); err != nil {
+			return err
+		}
+	}
+	then()
+	return nil
+}
+
+// flush sends them ahead of the commit.
+func (l *later) flush(ctx context.Context, tx *pgdb.Tx) error {
+	if l.Len() > 0 {
+		if err := tx.Batch(ctx, &l.Batch); err != nil {
+			return err
+		}
+	}
+	l.done()
+	l.Batch = pgx.Batch{}
+	return nil
+}
+
+func (l *later) done() {
+	for _, fn := range l.then {
+		fn()
+	}
+	l.then = nil
 }
 
 func (s *Store) newWriting(tx *pgdb.Tx, by actor, usn directory.USN, c *counters) *writing {
@@ -94,6 +144,23 @@ type job struct {
 	// With others of its kind it can be done at once, instead of by fn.
 	add *adding
 	del *deleting
+}
+
+// kinds of jobs.
+const (
+	alone = iota
+	adds
+	removes
+)
+
+func (j *job) kind() int {
+	switch {
+	case j.add != nil:
+		return adds
+	case j.del != nil:
+		return removes
+	}
+	return alone
 }
 
 // run keeps a panic of one caller's function from the others' changes and from
@@ -207,9 +274,9 @@ func (s *savepoints) back(ctx context.Context) error {
 func (s *Store) commit(batch []*job) (finish func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer s.whileSeen(cancel)()
-	own, last, err := s.transact(ctx, partsOf(batch))
-	if errors.Is(err, errApart) {
-		own, last, err = s.transact(ctx, apart(batch))
+	own, last, err := s.transact(ctx, partsOf(batch), true)
+	if len(batch) > 1 && err != nil && ctx.Err() == nil && fault.Of(err) != fault.Unavailable || errors.Is(err, errApart) {
+		own, last, err = s.transact(ctx, apart(batch), false)
 	}
 	if err != nil && ctx.Err() != nil && fault.Of(err) != fault.Unavailable {
 		err = fault.From(fault.Unavailable, err, "the directory's database does not answer")
@@ -229,24 +296,16 @@ var errApart = errors.New("to be done one by one")
 // partsOf puts jobs that can be done at once together, additions before
 // removals; nobody waits for one of them to ask for another.
 func partsOf(batch []*job) (parts [][]*job) {
-	var adds, dels []*job
-	var rest [][]*job
+	var kinds [removes + 1][]*job
 	for _, j := range batch {
-		switch {
-		case j.add != nil:
-			adds = append(adds, j)
-		case j.del != nil:
-			dels = append(dels, j)
-		default:
-			rest = append(rest, []*job{j})
-		}
+		kinds[j.kind()] = append(kinds[j.kind()], j)
 	}
-	for _, list := range [][]*job{adds, dels} {
+	for _, list := range kinds[adds:] {
 		if len(list) > 0 {
 			parts = append(parts, list)
 		}
 	}
-	return append(parts, rest...)
+	return append(parts, apart(kinds[alone])...)
 }
 
 func apart(batch []*job) (parts [][]*job) {
@@ -258,15 +317,29 @@ func apart(batch []*job) (parts [][]*job) {
 
 // transact runs jobs in one transaction, those of a part at once. last is 0
 // when nothing was written.
-func (s *Store) transact(ctx context.Context, parts [][]*job) (own *ownWrites, last directory.USN, err error) {
+//
+// With shared, additions and removals are judged by what there was when the row
+// was taken, and what they write travels with the commit: two round trips for
+// all. What then fails there fails for all of them, and is errApart.
+func (s *Store) transact(ctx context.Context, parts [][]*job, shared bool) (own *ownWrites, last directory.USN, err error) {
+	committed := false
 	err = s.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		var c counters
-		err := tx.QueryRow(ctx, `SELECT usn, object, mailbox, `+byIndex+`, `+letGo+` FROM directory.forest FOR UPDATE`).Scan(&c.usn, &c.object, &c.mailbox, nil, nil)
-		if err != nil {
+		b := &pgx.Batch{}
+		b.Queue(`SELECT usn, object, mailbox, ` + byIndex + `, ` + letGo + ` FROM directory.forest FOR UPDATE`).QueryRow(func(row pgx.Row) error {
+			return row.Scan(&c.usn, &c.object, &c.mailbox, nil, nil)
+		})
+		var before *leaves
+		if shared {
+			before = s.leavesOf(parts)
+			before.queue(b)
+		}
+		if err := tx.Batch(ctx, b); err != nil {
 			return err
 		}
 		own, last = newOwnWrites(c.usn), 0
 		own.all = true
+		end := &later{base: c.usn, leaned: map[directory.ObjectID]bool{}}
 		wrote := false
 		undo := savepoints{tx: tx, needed: len(parts) > 1}
 		for _, part := range parts {
@@ -276,14 +349,22 @@ func (s *Store) transact(ctx context.Context, parts [][]*job) (own *ownWrites, l
 			}
 			c.usn++
 			w := s.newWriting(tx, part[0].by, c.usn, &c)
-			if err := undo.set(ctx); err != nil {
-				return err
-			}
-			if len(part) > 1 {
+			switch j := part[0]; {
+			case shared && j.kind() != alone:
+				w.last, w.before = end, before
 				if err := runTogether(ctx, w, part); err != nil {
-					return errors.Join(errApart, err)
+					return err
 				}
-			} else if j := part[0]; !j.succeeds(ctx, w) {
+			default:
+				if err := end.flush(ctx, tx); err != nil {
+					return err
+				}
+				if err := undo.set(ctx); err != nil {
+					return err
+				}
+				if j.succeeds(ctx, w) {
+					break
+				}
 				if len(parts) == 1 {
 					return j.err
 				}
@@ -293,17 +374,24 @@ func (s *Store) transact(ctx context.Context, parts [][]*job) (own *ownWrites, l
 			}
 			if slices.ContainsFunc(part, func(j *job) bool { return j.err == nil }) {
 				wrote = true
-				own.take(w.own)
+				end.then = append(end.then, func() { own.take(w.own) })
 			}
 		}
 		if !wrote {
 			return nil
 		}
 		last = c.usn
-		b := &pgx.Batch{}
-		b.Queue(`UPDATE directory.forest SET usn = $1, object = $2, mailbox = $3`, c.usn, c.object, c.mailbox)
-		return tx.SendBatchAndCommit(ctx, b)
+		end.Queue(`UPDATE directory.forest SET usn = $1, object = $2, mailbox = $3`, c.usn, c.object, c.mailbox)
+		err := tx.SendBatchAndCommit(ctx, &end.Batch)
+		if committed = tx.Committed(); err == nil {
+			end.done()
+		}
+		return err
 	})
+	if err != nil && committed { // only what it told of itself was not understood
+		s.log.Warn("reading what a change of the directory said", slog.Any("fault", err))
+		own.all, err = false, nil
+	}
 	return own, last, err
 }
 

@@ -332,6 +332,10 @@ func (tx *Tx) SendBatchAndCommit(ctx context.Context, b *pgx.Batch) error {
 	return tx.err
 }
 
+// Committed tells whether the transaction is certainly committed, which an error
+// of SendBatchAndCommit leaves open.
+func (tx *Tx) Committed() bool { return tx.done }
+
 // commit ends the transaction.
 func (tx *Tx) commit(ctx context.Context) error {
 	if tx.err != nil {
