@@ -17,10 +17,13 @@ import (
 	"waypost/internal/config"
 	"waypost/internal/serve"
 	"waypost/services/autodiscover"
+	"waypost/services/dav"
 	"waypost/services/eas"
+	"waypost/services/meeting"
 )
 
-// Frontend serves phones over HTTP: ActiveSync and Autodiscover.
+// Frontend serves phones and calendar programs over HTTP: ActiveSync, CalDAV,
+// CardDAV and Autodiscover.
 func (p *Program) Frontend(ctx context.Context) error {
 	seal, err := p.sealer()
 	if err != nil {
@@ -39,7 +42,10 @@ func (p *Program) Frontend(ctx context.Context) error {
 	finder := autodiscover.New(p.dir, p.gate, autodiscover.Options{
 		Site: p.site(), Protocols: p.announced(), Log: p.Log, ClientAddr: clientAddr, Secure: secure,
 	})
-	routes := p.routes(phones, finder)
+	calendars := dav.New(p.mail, p.dir, p.gate, dav.Options{
+		Log: p.Log, ClientAddr: clientAddr, Scheduler: meeting.New(p.mail, p.dir, meeting.Options{Log: p.Log}),
+	})
+	routes := p.routes(phones, finder, calendars)
 
 	plain, err := p.listen(ctx, "http", p.Config.Listen.HTTP)
 	if err != nil {
@@ -76,7 +82,7 @@ func (p *Program) Frontend(ctx context.Context) error {
 }
 
 // routes is the thin router in front of the doors.
-func (p *Program) routes(phones, finder http.Handler) http.Handler {
+func (p *Program) routes(phones, finder, calendars http.Handler) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPFromXFFHeader(echo.TrustLoopback(true), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false))
@@ -98,6 +104,12 @@ func (p *Program) routes(phones, finder http.Handler) http.Handler {
 	}))
 	e.Any(eas.Path, echo.WrapHandler(phones))
 	e.Any(autodiscover.Prefix+"*", echo.WrapHandler(finder))
+	// Any names no method that it does not know, and DAV has many.
+	e.RouteNotFound(dav.Prefix+"*", echo.WrapHandler(calendars))
+	e.RouteNotFound(strings.TrimSuffix(dav.Prefix, "/"), echo.WrapHandler(calendars))
+	for _, path := range dav.WellKnown {
+		e.RouteNotFound(path, echo.WrapHandler(http.HandlerFunc(dav.Redirect)))
+	}
 	e.GET("/healthz", echo.WrapHandler(p.Health.Handler(false)))
 	return e
 }

@@ -89,7 +89,7 @@ func (p *Program) TransportServer(ctx context.Context) error {
 	return p.Transport(ctx)
 }
 
-// FrontendServer is waypost-frontend: phones over HTTPS.
+// FrontendServer is waypost-frontend: phones and calendar programs over HTTPS.
 func (p *Program) FrontendServer(ctx context.Context) error {
 	if err := p.farDirectory(ctx); err != nil {
 		return err
