@@ -50,10 +50,10 @@ type Calendars interface {
 type Options struct {
 	// Calendars, if set, is told of every message that was stored.
 	Calendars Calendars
-	MaxSize  int64 // bytes of a message as it came in; 150 MiB when 0
-	Parallel int   // recipients of a message that are stored at once; 8 when 0
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer
+	MaxSize   int64 // bytes of a message as it came in; 150 MiB when 0
+	Parallel  int   // recipients of a message that are stored at once; 8 when 0
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
 }
 
 // Service delivers to mailboxes whose databases this process reaches.
