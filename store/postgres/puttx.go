@@ -122,6 +122,7 @@ type boxPutter struct {
 type putTarget struct {
 	class       store.Class
 	next        store.UID
+	highest     store.Seq // the newest change, those of this transaction included
 	names, uids map[string]store.ItemID
 }
 
@@ -175,7 +176,7 @@ func (p *putter) first(b *pgx.Batch) {
 	}
 	b.Queue(`
 		with content as (select hash from mail.blob where part = 0 and hash = any($1) for key share)
-		select 'folder', u.mailbox, f.class, null::bytea, f.id, f.uidnext, 0
+		select 'folder', u.mailbox, f.class, null::bytea, f.id, f.uidnext, f.highest_seq
 			from unnest($2::bigint[], $3::bigint[]) as u (mailbox, folder)
 			cross join lateral (select * from mail.folder where mailbox = u.mailbox and id = u.folder offset 0) f
 		union all select 'name', u.mailbox, u.name, null, o.item, u.folder, 0
@@ -227,7 +228,7 @@ func (p *putter) looked(rows pgx.Rows) error {
 		switch kind {
 		case "folder":
 			f := x.target(n)
-			f.class, f.next = store.Class(text), store.UID(y)
+			f.class, f.next, f.highest = store.Class(text), store.UID(y), store.Seq(z)
 		case "name":
 			x.target(y).names[text] = store.ItemID(n)
 		case "uid":
@@ -295,6 +296,10 @@ func (x *boxPutter) judge(a *put, used int64) bool {
 		a.err = noFolder()
 		return false
 	}
+	if a.p.IfFolder != nil && f.highest > *a.p.IfFolder {
+		a.err = fault.New(fault.Conflict, "the folder changed meanwhile")
+		return false
+	}
 	if a.old != nil {
 		now := x.rows[a.old.Item]
 		if now == nil || now.folder != a.folder || now.version != a.old.Version {
@@ -353,6 +358,7 @@ func (x *boxPutter) create(a *put, item store.ItemID, rows *putRows) {
 		Received: instant(a.now), Entered: x.seq, Changed: x.seq,
 	}
 	f.next++
+	f.highest = x.seq
 	f.names[a.name], f.uids[a.read.UID] = item, item
 	d := x.folder(a.folder)
 	d.uids++
@@ -370,6 +376,7 @@ func (x *boxPutter) replace(a *put, rows *putRows) {
 	if a.same {
 		return
 	}
+	x.targets[a.folder].highest = x.seq
 	d := x.folder(a.folder)
 	d.size += a.grows()
 	x.rows[a.old.Item].version = x.seq

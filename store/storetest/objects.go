@@ -159,6 +159,44 @@ func putObject(t *testing.T, b *suite) {
 	}
 }
 
+// Of many who saw the same folder only the first writes, also in one transaction.
+func putIfFolder(t *testing.T, b *suite) {
+	cal := b.folder(store.RoleCalendar)
+	for round := range 5 {
+		seen := b.folder(store.RoleCalendar).HighestSeq
+		errs := make([]error, 8)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				uid := fmt.Sprintf("u%d-%d", round, i)
+				_, errs[i] = b.Store.PutObject(t.Context(), b.me(), b.box, store.PutObject{
+					Folder: cal.ID, UID: uid, IfFolder: &seen, Edit: SetText(Event(uid, "x", ":20261124T120000Z")),
+				})
+			})
+		}
+		wg.Wait()
+		won := 0
+		for _, err := range errs {
+			if err == nil {
+				won++
+			} else {
+				b.wantFault(err, fault.Conflict)
+			}
+		}
+		if won != 1 {
+			t.Errorf("round %d: %d wrote", round, won)
+		}
+	}
+	// An object's change counts too.
+	seen := b.folder(store.RoleCalendar).HighestSeq
+	b.put(store.PutObject{Folder: cal.ID, UID: "u9", Edit: SetText(Event("u9", "x", ":20261124T120000Z"))})
+	p := store.PutObject{Folder: cal.ID, UID: "u9", IfFolder: &seen, Edit: SetText(Event("u9", "y", ":20261124T120000Z"))}
+	_, err := b.Store.PutObject(t.Context(), b.me(), b.box, p)
+	b.wantFault(err, fault.Conflict)
+	seen = b.folder(store.RoleCalendar).HighestSeq
+	b.put(p)
+}
+
 func putOnce(t *testing.T, b *suite) {
 	p := store.PutObject{Role: store.RoleTasks, Once: "k", Edit: func(old *store.Object) (store.Edit, error) {
 		if old != nil {

@@ -75,6 +75,7 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"Settings", settings},
 		{"PutObject", putObject},
 		{"PutOnce", putOnce},
+		{"PutIfFolder", putIfFolder},
 		{"PutRace", putRace},
 		{"ObjectLists", objectLists},
 		{"Occurrences", occurrences},
