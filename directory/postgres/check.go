@@ -76,6 +76,10 @@ var laws = []struct{ law, sql string }{
 	{"links lead from and to what is there", `
 		SELECT l.source FROM directory.link l LEFT JOIN directory.object o ON o.id = l.source WHERE o.id IS NULL
 		UNION ALL SELECT l.source FROM directory.link l LEFT JOIN directory.object o ON o.id = l.target WHERE o.id IS NULL`},
+	{"names, accounts and values are of what is there", `
+		SELECT n.object FROM directory.name n LEFT JOIN directory.object o ON o.id = n.object WHERE o.id IS NULL
+		UNION ALL SELECT a.object FROM directory.account a LEFT JOIN directory.object o ON o.id = a.object WHERE o.id IS NULL
+		UNION ALL SELECT c.object FROM directory.cold c LEFT JOIN directory.object o ON o.id = c.object WHERE o.id IS NULL`},
 	{"there is one root", `SELECT id FROM directory.object WHERE parent IS NULL AND id <> 1`},
 	{"nothing that is there has a parent that is gone", `
 		SELECT o.id FROM directory.object o JOIN directory.object p ON p.id = o.parent WHERE p.deleted IS NOT NULL`},
