@@ -103,6 +103,9 @@ type Options struct {
 	ClientAddr func(*http.Request) netip.Addr
 	// Now is the clock; time.Now by default.
 	Now func() time.Time
+	// Zone is where days and times without a zone are, in folders that have none
+	// of their own; UTC by default.
+	Zone *time.Location
 }
 
 func (o Options) withDefaults() Options {
@@ -136,6 +139,9 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Zone == nil {
+		o.Zone = time.UTC
+	}
 	return o
 }
 
@@ -145,6 +151,7 @@ type Server struct {
 	auth     Authenticator
 	people   People
 	store    Store
+	objects  objectStore
 	commands []command
 	held     *held
 	locks    locks // of phones that synchronise
@@ -162,6 +169,7 @@ func New(mail Store, people People, auth Authenticator, opt Options) *Server {
 		opt: opt.withDefaults(), auth: auth, people: people, store: mail,
 		held: newHeld(), stopping: make(chan struct{}), aliveEvery: 30 * time.Second,
 	}
+	s.objects, _ = mail.(objectStore)
 	s.commands = s.table()
 	return s
 }

@@ -52,6 +52,14 @@ func (s *Server) getItemEstimate(ctx context.Context, r *request) error {
 	return r.reply(answer)
 }
 
+// mailCutoff is from when on the items of a download were received.
+func mailCutoff(f *store.Folder, v *view) int64 {
+	if f.Class != store.ClassMail {
+		return 0 // of all, for what the filter asks is not counted
+	}
+	return v.cutoff
+}
+
 func (s *Server) estimate(ctx context.Context, r *request, c *wbxml.Node, id string) (st, count int, err error) {
 	fid, ok := parseFolderID(id)
 	if !ok || fid == 0 {
@@ -79,7 +87,7 @@ func (s *Server) estimate(ctx context.Context, r *request, c *wbxml.Node, id str
 	if from == originNone {
 		return estimateBadKey, 0, nil
 	}
-	if f.Class != store.ClassMail {
+	if !knows(&f, r.version) {
 		return estimateOK, 0, nil
 	}
 	if v.opts, err = readOptions(c, v.opts); err != nil {
@@ -96,7 +104,7 @@ func (s *Server) estimate(ctx context.Context, r *request, c *wbxml.Node, id str
 		return 0, 0, status(StatusInvalidXML)
 	}
 	p := &planner{
-		mail: s.store, as: r.who, box: r.box(), folder: f, version: r.version, now: s.opt.Now(),
+		mail: s.store, objects: s.objects, as: r.who, box: r.box(), folder: f, version: r.version, now: s.opt.Now(),
 		window: maxWindow, budget: maxAnswer, estimate: true,
 	}
 	pl, err := p.run(ctx, v)
@@ -108,7 +116,7 @@ func (s *Server) estimate(ctx context.Context, r *request, c *wbxml.Node, id str
 	}
 	count = pl.live
 	if load := pl.view.load; load != nil {
-		all, err := s.store.CountSince(ctx, r.who, r.box(), fid, cutoffTime(pl.view.cutoff))
+		all, err := s.store.CountSince(ctx, r.who, r.box(), fid, cutoffTime(mailCutoff(&f, &pl.view)))
 		if err != nil {
 			return 0, 0, err
 		}

@@ -49,8 +49,8 @@ func newFake() *fake {
 		{"Drafts", store.RoleDrafts, store.ClassMail},
 		{"Sent Items", store.RoleSent, store.ClassMail},
 		{"Deleted Items", store.RoleTrash, store.ClassMail},
-		{"Calendar", store.RoleCalendar, store.ClassCalendar},
 		{"Journal", store.RoleJournal, store.ClassJournal},
+		{"Diary", store.RoleNone, store.ClassJournal},
 	} {
 		f.put(store.Folder{Name: std.name, Role: std.role, Class: std.class})
 	}

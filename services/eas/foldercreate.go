@@ -18,7 +18,7 @@ func (s *Server) folderCreate(ctx context.Context, r *request) error {
 	name := req.Get(wbxml.FolderHierarchyDisplayName)
 	parent, ok := parseFolderID(req.Get(wbxml.FolderHierarchyParentId))
 	kind, err := req.Int(wbxml.FolderHierarchyType, 0)
-	class, fits := madeClass(kind)
+	class, fits := madeClass(kind, r.version)
 	switch {
 	case err != nil, !fits, folderName(name) != nil:
 		return r.replyStatus(treeMalformed)

@@ -24,28 +24,41 @@ type folderStore interface {
 
 // The types of folders (MS-ASCMD 2.2.3.186.3).
 const (
-	typeGeneric  = 1
-	typeUserMail = 12
+	typeGeneric      = 1
+	typeUserMail     = 12
+	typeUserCalendar = 13
+	typeUserContacts = 14
+	typeUserTasks    = 15
+	typeUserNotes    = 17
 )
 
 // standardTypes has the type of each standard folder that has one.
 var standardTypes = map[store.Role]int{
 	store.RoleInbox: 2, store.RoleDrafts: 3, store.RoleTrash: 4, store.RoleSent: 5, store.RoleOutbox: 6,
+	store.RoleTasks: 7, store.RoleCalendar: 8, store.RoleContacts: 9, store.RoleNotes: 10,
 }
 
-// served has the classes of folders that phones see, with the type of a
-// folder that a user made and the first version that knows the class.
-var served = map[store.Class]struct {
-	made  int
-	since wbxml.Version
-}{
-	store.ClassMail: {typeUserMail, wbxml.V25},
+// servedClass is a class of folders that phones see.
+type servedClass struct {
+	name  string        // in ActiveSync
+	made  int           // the type of a folder that a user made
+	since wbxml.Version // the first one that knows the class
+	items itemClass     // nil for mail
+}
+
+// served has the classes of folders that phones see.
+var served = map[store.Class]servedClass{
+	store.ClassMail:     {"Email", typeUserMail, wbxml.V25, nil},
+	store.ClassCalendar: {"Calendar", typeUserCalendar, wbxml.V25, appointmentItems{}},
+	store.ClassContacts: {"Contacts", typeUserContacts, wbxml.V25, contactItems{}},
+	store.ClassTasks:    {"Tasks", typeUserTasks, wbxml.V25, taskItems{}},
+	store.ClassNotes:    {"Notes", typeUserNotes, wbxml.V140, noteItems{}},
 }
 
 // madeClass gives the class for a type that a phone asks for in FolderCreate.
-func madeClass(folderType int) (store.Class, bool) {
+func madeClass(folderType int, v wbxml.Version) (store.Class, bool) {
 	for class, c := range served {
-		if folderType == c.made || folderType == typeGeneric && class == store.ClassMail {
+		if v >= c.since && folderType == c.made || folderType == typeGeneric && class == store.ClassMail {
 			return class, true
 		}
 	}

@@ -17,79 +17,111 @@ import (
 var mailNow = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 func TestMailConversations(t *testing.T) {
-	converse(t, "mail-*.txt", func(t *testing.T) (http.Handler, map[string]func([]string) error) {
-		m := newMemory()
-		now := mailNow
-		s := New(m, m, m, Options{Log: quiet(), Now: func() time.Time { return now }, MinHeartbeat: time.Second})
-		t.Cleanup(s.Stop)
-		ctx, as := context.Background(), directory.System("test")
-		item := func(text string) store.ItemID { i, _ := store.ParseItemID(text); return i }
-		folder := func(text string) store.FolderID { f, _ := store.ParseFolderID(text); return f }
-		return s, map[string]func([]string) error{
-			// deliver FOLDER HOURS SUBJECT…
-			"deliver": func(a []string) error {
-				h, err := strconv.Atoi(a[1])
-				m.put(folder(a[0]), plainMail(strings.Join(a[2:], " ")), now.Add(-time.Duration(h)*time.Hour), 0)
-				return err
-			},
-			// file FOLDER NAME: a message of testdata.
-			"file": func(a []string) error {
-				m.put(folder(a[0]), samples[a[1]], now, 0)
-				return nil
-			},
-			"read": func(a []string) error {
-				_, err := m.Flag(ctx, as, 7, store.FlagChange{Folder: folder(a[0]), Items: []store.ItemID{item(a[1])}, Set: store.Seen})
-				return err
-			},
-			"delete": func(a []string) error {
-				_, _, err := m.Delete(ctx, as, 7, folder(a[0]), []store.ItemID{item(a[1])}, false)
-				return err
-			},
-			"move": func(a []string) error {
-				_, err := m.Move(ctx, as, 7, folder(a[0]), []store.ItemID{item(a[1])}, folder(a[2]))
-				return err
-			},
-			"hours": func(a []string) error {
-				h, err := strconv.Atoi(a[0])
-				now = now.Add(time.Duration(h) * time.Hour)
-				return err
-			},
-			"floor": func(a []string) error {
-				m.floor[folder(a[0])] = m.seq + 1
-				return nil
-			},
-			// is FOLDER ITEM WHAT…: what the store holds.
-			"is": func(a []string) error {
-				it := m.items[item(a[1])]
-				got := "gone"
-				if it != nil && !it.gone {
-					got = it.e.Folder.String()
-					if it.e.Flags&store.Seen != 0 {
-						got += " read"
-					}
-					if it.e.Flags&store.Flagged != 0 {
-						got += " flagged"
-					}
-					for _, k := range it.e.Keywords {
-						got += " " + k
-					}
-					if it.e.Props != nil && it.e.Props.FollowUp != nil {
-						got += " " + it.e.Props.FollowUp.Type
-					}
+	for _, files := range []string{"mail-*.txt", "items-*.txt"} {
+		converse(t, files, mailDoor)
+	}
+}
+
+// mailDoor is a door with a mailbox, and what may happen behind a phone's back.
+func mailDoor(t *testing.T) (http.Handler, map[string]func([]string) error) {
+	m := newMemory()
+	now := mailNow
+	s := New(m, m, m, Options{Log: quiet(), Now: func() time.Time { return now }, MinHeartbeat: time.Second})
+	t.Cleanup(s.Stop)
+	ctx, as := context.Background(), directory.System("test")
+	item := func(text string) store.ItemID { i, _ := store.ParseItemID(text); return i }
+	folder := func(text string) store.FolderID { f, _ := store.ParseFolderID(text); return f }
+	return s, map[string]func([]string) error{
+		// deliver FOLDER HOURS SUBJECT…
+		"deliver": func(a []string) error {
+			h, err := strconv.Atoi(a[1])
+			m.put(folder(a[0]), plainMail(strings.Join(a[2:], " ")), now.Add(-time.Duration(h)*time.Hour), 0)
+			return err
+		},
+		// file FOLDER NAME: a message of testdata.
+		"file": func(a []string) error {
+			m.put(folder(a[0]), samples[a[1]], now, 0)
+			return nil
+		},
+		"read": func(a []string) error {
+			_, err := m.Flag(ctx, as, 7, store.FlagChange{Folder: folder(a[0]), Items: []store.ItemID{item(a[1])}, Set: store.Seen})
+			return err
+		},
+		"delete": func(a []string) error {
+			_, _, err := m.Delete(ctx, as, 7, folder(a[0]), []store.ItemID{item(a[1])}, false)
+			return err
+		},
+		"move": func(a []string) error {
+			_, err := m.Move(ctx, as, 7, folder(a[0]), []store.ItemID{item(a[1])}, folder(a[2]))
+			return err
+		},
+		"hours": func(a []string) error {
+			h, err := strconv.Atoi(a[0])
+			now = now.Add(time.Duration(h) * time.Hour)
+			return err
+		},
+		"floor": func(a []string) error {
+			m.floor[folder(a[0])] = m.seq + 1
+			return nil
+		},
+		// is FOLDER ITEM WHAT…: what the store holds.
+		"is": func(a []string) error {
+			it := m.items[item(a[1])]
+			got := "gone"
+			if it != nil && !it.gone {
+				got = it.e.Folder.String()
+				if it.e.Flags&store.Seen != 0 {
+					got += " read"
 				}
-				if want := strings.Join(append(a[:1:1], a[2:]...), " "); got != want {
-					return fmt.Errorf("%s is %q, want %q", a[1], got, want)
+				if it.e.Flags&store.Flagged != 0 {
+					got += " flagged"
 				}
-				return nil
-			},
-			"sent": func(a []string) error {
-				if got := strconv.Itoa(len(m.outbox)); got != a[0] {
-					return fmt.Errorf("%s messages sent, want %s", got, a[0])
+				for _, k := range it.e.Keywords {
+					got += " " + k
 				}
-				return nil
-			},
-		}
-	})
+				if it.e.Props != nil && it.e.Props.FollowUp != nil {
+					got += " " + it.e.Props.FollowUp.Type
+				}
+			}
+			if want := strings.Join(append(a[:1:1], a[2:]...), " "); got != want {
+				return fmt.Errorf("%s is %q, want %q", a[1], got, want)
+			}
+			return nil
+		},
+		"sent": func(a []string) error {
+			if got := strconv.Itoa(len(m.outbox)); got != a[0] {
+				return fmt.Errorf("%s messages sent, want %s", got, a[0])
+			}
+			return nil
+		},
+		// object FOLDER NAME: an object of objectSamples.
+		"object": func(a []string) error {
+			m.object(folder(a[0]), objectSamples[a[1]])
+			return nil
+		},
+		// edit ITEM OLD => NEW: another door changes a text.
+		"edit": func(a []string) error {
+			old, now, _ := strings.Cut(strings.Join(a[1:], " "), " => ")
+			if !strings.Contains(m.text(item(a[0])), old) {
+				return fmt.Errorf("%s has no %q", a[0], old)
+			}
+			return m.rewrite(item(a[0]), func(text string) string { return strings.Replace(text, old, now, 1) })
+		},
+		// has ITEM WORDS…: what its text says.
+		"has": func(a []string) error {
+			if want := strings.Join(a[1:], " "); !strings.Contains(m.text(item(a[0])), want) {
+				return fmt.Errorf("no %q in\n%s", want, m.text(item(a[0])))
+			}
+			return nil
+		},
+		"lacks": func(a []string) error {
+			if want := strings.Join(a[1:], " "); strings.Contains(m.text(item(a[0])), want) {
+				return fmt.Errorf("%q in\n%s", want, m.text(item(a[0])))
+			}
+			return nil
+		},
+		"zone": func(a []string) error { m.zone = a[0]; return nil },
+	}
 }
 
 // samples are messages that conversations name.

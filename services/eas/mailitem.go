@@ -44,6 +44,16 @@ type itemWriter struct {
 	opts    *options
 	whole   bool      // bodies without truncation
 	parts   *partList // takes bodies out of the document; nil: they stay in it
+	class   itemClass // of objects; nil for mail
+	side    side
+}
+
+// writeWide writes an item of any class.
+func (w *itemWriter) writeWide(ctx context.Context, e *wbxml.Encoder, x wide, n *store.Entry) error {
+	if w.class != nil {
+		return w.class.write(e, &w.side, x.obj)
+	}
+	return w.write(ctx, e, x.msg, n)
 }
 
 // write writes the elements of a message (MS-ASEMAIL 2.2.2) inside the element

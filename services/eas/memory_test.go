@@ -37,6 +37,7 @@ type memory struct {
 	floor  map[store.FolderID]store.Seq
 	lastID store.ItemID
 	calls  map[string]int
+	zone   string // of calendars
 
 	conflicts int    // saves of a state that find another generation
 	failures  int    // saves that fail, as when the process dies before them
@@ -47,7 +48,8 @@ type memItem struct {
 	e       store.Entry
 	m       store.Message
 	content []byte
-	gone    bool // recoverable
+	obj     *store.Object // nil: a message
+	gone    bool          // recoverable
 }
 
 type memTomb struct {
@@ -56,8 +58,22 @@ type memTomb struct {
 }
 
 func newMemory() *memory {
+	f := newFake()
+	for _, std := range []struct {
+		name  string
+		role  store.Role
+		class store.Class
+	}{
+		{"Calendar", store.RoleCalendar, store.ClassCalendar}, // F7
+		{"Contacts", store.RoleContacts, store.ClassContacts}, // F8
+		{"Tasks", store.RoleTasks, store.ClassTasks},
+		{"Notes", store.RoleNotes, store.ClassNotes}, // F10
+		{"Second", store.RoleNone, store.ClassCalendar},
+	} {
+		f.put(store.Folder{Name: std.name, Role: std.role, Class: std.class})
+	}
 	return &memory{
-		fake: newFake(), items: map[store.ItemID]*memItem{}, blobs: map[[32]byte][]byte{}, once: map[string]store.ItemID{},
+		fake: f, items: map[store.ItemID]*memItem{}, blobs: map[[32]byte][]byte{}, once: map[string]store.ItemID{},
 		sent: map[string]store.Outgoing{}, floor: map[store.FolderID]store.Seq{}, calls: map[string]int{}, lastID: 100,
 	}
 }
@@ -288,7 +304,7 @@ func (m *memory) Messages(_ context.Context, as directory.Principal, box store.M
 	defer leave()
 	ms := make([]*store.Message, len(items))
 	for i, id := range items {
-		if it := m.items[id]; it != nil && !it.gone {
+		if it := m.items[id]; it != nil && !it.gone && it.obj == nil {
 			msg := it.m
 			ms[i] = &msg
 		}
@@ -322,6 +338,9 @@ func (m *memory) FindMessages(_ context.Context, as directory.Principal, box sto
 	var es []store.Entry
 	for _, it := range m.items {
 		s := it.m.Summary
+		if s == nil {
+			continue
+		}
 		text := strings.ToLower(s.Subject + " " + joinAddresses(s.From, ",") + " " + s.Preview)
 		ok := !it.gone && (len(q.Folders) == 0 || slices.Contains(q.Folders, it.e.Folder)) && (q.Thread == 0 || it.m.Thread == q.Thread) &&
 			(q.After.IsZero() || !it.e.Received.Before(q.After)) && (q.Before.IsZero() || it.e.Received.Before(q.Before))

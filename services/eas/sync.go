@@ -156,6 +156,7 @@ func anyVisible(answers []*collectionAnswer) bool {
 // collectionAnswer is the answer for one collection.
 type collectionAnswer struct {
 	c       *syncCollection
+	folder  store.Folder
 	status  int
 	key     string
 	visible bool // there is something to say
@@ -346,11 +347,18 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 	if v.opts.filter == 8 && f.Class == store.ClassMail {
 		return &collectionAnswer{c: c, status: syncProtocol, key: c.key, visible: true}, 0, nil
 	}
-	a := &collectionAnswer{c: c, status: syncOK, key: key.String(), opts: v.opts}
+	a := &collectionAnswer{c: c, folder: f, status: syncOK, key: key.String(), opts: v.opts}
 	x := &executor{
 		mail: y.server.store, who: y.who, folder: f, version: y.r.version, now: y.server.opt.Now(),
 		asMoves: c.asMoves, chain: key.chain, client: y.r.client(), view: v, prior: *prior,
 		compose: y.server.composer(y.r),
+		objects: y.server.objects, class: served[f.Class].items,
+	}
+	if x.class != nil && len(c.commands) > 0 {
+		byItem(c.commands)
+		if x.side, err = y.side(ctx, &f, &v.opts); err != nil {
+			return nil, 0, err
+		}
 	}
 	if from == originReplay {
 		x.done = recordOf(l.newest.results)
@@ -361,7 +369,7 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 		}
 	}
 	if len(c.commands) > 0 {
-		if f.Class != store.ClassMail {
+		if !knows(&f, y.r.version) {
 			a.replies = refuseCommands(c.commands)
 		} else if a.replies, err = x.run(ctx, c.commands); err != nil {
 			return nil, 0, err
@@ -371,11 +379,11 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 	}
 	v = x.view
 	bytes := int64(0)
-	if f.Class != store.ClassMail {
+	if !knows(&f, y.r.version) {
 		v.started, v.pos = true, store.After(f.HighestSeq)
 	} else if c.getChanges {
 		p := &planner{
-			mail: y.server.store, as: y.who.as, box: y.who.box, folder: f, version: y.r.version,
+			mail: y.server.store, objects: y.server.objects, as: y.who.as, box: y.who.box, folder: f, version: y.r.version,
 			now: x.now, window: room, budget: budget,
 		}
 		pl, err := p.run(ctx, v)
@@ -421,6 +429,7 @@ func (y *syncer) begin(ctx context.Context, c *syncCollection, l *ledger) (*coll
 		g = &generation{}
 	}
 	opts := c.optionsFor(defaultOptions())
+	opts.ghosts = c.ghosts
 	if g.pending == 0 || !g.pendingOpts.equal(opts) || len(g.pendingMoves) > 0 || g.kept {
 		if g.pending == 0 {
 			g.pending = newChain()

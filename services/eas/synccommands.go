@@ -67,8 +67,8 @@ type syncCommand struct {
 	server   string // ServerId
 	client   string // ClientId, of an Add
 	class    string
-	send     bool // Email2:Send
-	instance bool // of one occurrence
+	send     bool   // Email2:Send
+	instance string // InstanceId: of one occurrence
 	data     *wbxml.Node
 	hash     uint64
 	subject  uint64 // of what: a later command on the same makes an earlier one moot
@@ -84,7 +84,7 @@ func readCommands(n *wbxml.Node) []syncCommand {
 	for _, c := range n.Children {
 		k := syncCommand{
 			server: c.Get(wbxml.AirSyncServerId), client: c.Get(wbxml.AirSyncClientId), class: c.Get(wbxml.AirSyncClass),
-			send: c.Has(wbxml.Email2Send), instance: c.Has(wbxml.AirSyncBaseInstanceId), data: c.Child(wbxml.AirSyncApplicationData),
+			send: c.Has(wbxml.Email2Send), instance: c.Get(wbxml.AirSyncBaseInstanceId), data: c.Child(wbxml.AirSyncApplicationData),
 		}
 		switch c.Tag {
 		case wbxml.AirSyncAdd:
@@ -102,12 +102,16 @@ func readCommands(n *wbxml.Node) []syncCommand {
 		k.hash, k.subject = hashCommand(&k)
 		cs = append(cs, k)
 	}
+	markFinal(cs)
+	return cs
+}
+
+func markFinal(cs []syncCommand) {
 	seen := map[uint64]bool{}
 	for i := range slices.Backward(cs) {
 		cs[i].final = !seen[cs[i].subject]
 		seen[cs[i].subject] = true
 	}
-	return cs
 }
 
 // hashCommand tells a repeated command from a new one, and a command on the
@@ -122,6 +126,8 @@ func hashCommand(k *syncCommand) (hash, subject uint64) {
 		return sum, sum
 	}
 	h.Write([]byte(k.server))
+	h.Write([]byte{0})
+	h.Write([]byte(k.instance))
 	h.Write([]byte{0, bit(k.send, 1)})
 	of := sha256.New()
 	of.Write(h.Sum(nil))
@@ -157,6 +163,9 @@ func hashNode(h interface{ Write([]byte) (int, error) }, n *wbxml.Node) {
 // executor carries out the commands of one collection.
 type executor struct {
 	mail    mailStore
+	objects objectStore
+	class   itemClass // nil for mail
+	side    side      // of objects
 	who     who
 	folder  store.Folder
 	version wbxml.Version
@@ -235,6 +244,8 @@ func (x *executor) run(ctx context.Context, cs []syncCommand) ([]reply, error) {
 			known = true
 		case known:
 			x.results = append(x.results, r)
+		case x.class != nil && (c.kind != commandDelete || c.instance != ""):
+			err = x.putObject(ctx, c)
 		case c.kind == commandAdd:
 			err = x.add(ctx, c)
 		case c.kind == commandChange && x.isContent(c):
@@ -444,7 +455,7 @@ func (x *executor) remove(ctx context.Context, cs []syncCommand) (int, error) {
 	var items []store.ItemID
 	at := map[store.ItemID]bool{}
 	n := 0
-	for ; n < len(cs) && cs[n].kind == commandDelete; n++ {
+	for ; n < len(cs) && cs[n].kind == commandDelete && cs[n].instance == ""; n++ {
 		if _, known := x.done.known(&cs[n]); known {
 			break
 		}
@@ -512,7 +523,8 @@ func (x *executor) remove(ctx context.Context, cs []syncCommand) (int, error) {
 // discard takes items out of the folder and gives the change of each.
 func (x *executor) discard(ctx context.Context, items []store.ItemID) (map[store.ItemID]store.Seq, error) {
 	gone := map[store.ItemID]store.Seq{}
-	if x.asMoves && x.folder.Role != store.RoleTrash {
+	// The trash is a folder of mail: objects that are deleted can be recovered.
+	if x.asMoves && x.class == nil && x.folder.Role != store.RoleTrash {
 		trash, err := x.mail.FolderByRole(ctx, x.who.as, x.who.box, store.RoleTrash)
 		if err != nil {
 			return nil, err

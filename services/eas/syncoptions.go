@@ -45,6 +45,40 @@ type options struct {
 	conversations  bool
 	bodies         []bodyPref
 	parts          []bodyPref
+	// ghosts are what the phone said with key 0 of the properties that it leaves
+	// out of a Change; it holds as long as the chain of keys does.
+	ghosts ghosts
+}
+
+// ghosts is Supported (MS-ASCMD 2.2.3.179).
+type ghosts struct {
+	said bool // else nothing is ghosted
+	// managed are the properties that the phone knows itself: it deletes them by
+	// leaving them out. Others that it leaves out are left alone.
+	managed []wbxml.Tag
+}
+
+// keeps tells whether a property that a Change leaves out stays.
+func (g ghosts) keeps(tag wbxml.Tag) bool { return g.said && !slices.Contains(g.managed, tag) }
+
+// maxSupported is how many properties Supported may name.
+const maxSupported = 256
+
+// readGhosts reads Supported of a collection.
+func readGhosts(n *wbxml.Node) ghosts {
+	list := n.Child(wbxml.AirSyncSupported)
+	if list == nil {
+		return ghosts{}
+	}
+	g := ghosts{said: true}
+	for _, c := range list.Children {
+		if len(g.managed) < maxSupported {
+			g.managed = append(g.managed, c.Tag)
+		}
+	}
+	slices.Sort(g.managed)
+	g.managed = slices.Compact(g.managed)
+	return g
 }
 
 func defaultOptions() options {
@@ -64,6 +98,11 @@ func encodeOptions(b []byte, o *options) []byte {
 			b = binary.AppendVarint(b, p.size)
 		}
 	}
+	b = append(b, bit(o.ghosts.said, 1))
+	b = binary.AppendUvarint(b, uint64(len(o.ghosts.managed)))
+	for _, t := range o.ghosts.managed {
+		b = append(b, t.Page(), t.Token())
+	}
 	return b
 }
 
@@ -75,6 +114,12 @@ func (r *stateReader) options() options {
 	for _, list := range []*[]bodyPref{&o.bodies, &o.parts} {
 		for range r.count(4) {
 			*list = append(*list, bodyPref{kind: r.byte(), allOrNone: r.byte()&1 != 0, preview: r.byte(), size: r.int()})
+		}
+	}
+	if r.version >= 3 {
+		o.ghosts.said = r.byte()&1 != 0
+		for range r.count(2) {
+			o.ghosts.managed = append(o.ghosts.managed, wbxml.Tag(r.byte())<<8|wbxml.Tag(r.byte()))
 		}
 	}
 	return o
@@ -93,12 +138,12 @@ func readOptions(n *wbxml.Node, keep options) (options, error) {
 			return o, fault.New(fault.Invalid, "Options twice for one class")
 		}
 		first = false
-		c := o.conversations
+		c, g := o.conversations, o.ghosts
 		var err error
 		if o, err = readOptionSet(opt); err != nil {
 			return o, err
 		}
-		o.conversations = c
+		o.conversations, o.ghosts = c, g
 	}
 	return o, nil
 }

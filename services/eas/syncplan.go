@@ -42,8 +42,17 @@ type op struct {
 	kind  opKind
 	item  store.ItemID
 	entry store.Entry
-	msg   *store.Message // of an Add
+	wide  // of an Add, and of a Change of what is no mail
 }
+
+// wide is an item's wide part: a message, or an object with its text.
+type wide struct {
+	msg   *store.Message
+	obj   *store.Object
+	later bool // it was not read: there is no room for it
+}
+
+func (w wide) gone() bool { return w.msg == nil && w.obj == nil }
 
 // plan is the answer for one collection.
 type plan struct {
@@ -58,6 +67,7 @@ type plan struct {
 // planner makes plans for one collection.
 type planner struct {
 	mail    itemStore
+	objects objectReader
 	as      directory.Principal
 	box     store.MailboxID
 	folder  store.Folder
@@ -70,6 +80,8 @@ type planner struct {
 	pages    int
 	deadline time.Time
 	vanished store.ItemID // an item whose message was not there
+	// inside tells of objects under a filter whether they are in its reach.
+	inside map[store.ItemID]reach
 }
 
 // run plans the answer for a phone that holds v.
@@ -107,8 +119,17 @@ func (p *planner) start(v *view) {
 	v.started = true
 	v.pos = store.After(p.folder.HighestSeq)
 	v.load = &download{upTo: p.folder.HighestSeq}
-	v.cutoff = filterStart(v.opts.filter, p.now)
+	v.cutoff = p.cutoff(v)
+	if !p.isMail() && v.cutoff != 0 {
+		v.members = &members{}
+	}
 }
+
+func (p *planner) isMail() bool { return p.folder.Class == store.ClassMail }
+
+// carries tells whether an op brings the item's wide part. Of mail only marks
+// change; an object is told anew.
+func (p *planner) carries(k opKind) bool { return k == opAdd || k == opChange && !p.isMail() }
 
 // room tells whether one more op of that size fits.
 func (p *planner) room(pl *plan, bytes int64) bool {
@@ -156,6 +177,9 @@ func (pl *plan) put(o op, bytes int64) {
 			pl.live--
 		} else {
 			was.entry = o.entry
+			if !o.gone() {
+				was.wide = o.wide
+			}
 		}
 	case opChange:
 		if !gone {
@@ -216,33 +240,40 @@ reading:
 			return false, err
 		}
 		events := journal(&c)
+		if err := p.look(ctx, v, c.Changed); err != nil {
+			return false, err
+		}
 		ops := make([]op, len(events))
-		var adds []store.ItemID
+		var told []store.Entry
 		for i, e := range events {
 			ops[i] = p.judge(v, since, e)
-			if ops[i].kind == opAdd {
-				adds = append(adds, e.item)
+			if p.carries(ops[i].kind) {
+				told = append(told, *e.entry)
 			}
 		}
-		msgs, err := p.messages(ctx, adds)
+		contents, err := p.contents(ctx, pl, told)
 		if err != nil {
 			return false, err
 		}
 		for i, e := range events {
 			o := ops[i]
 			size := int64(deletionBytes)
-			switch o.kind {
-			case opAdd:
-				if o.msg = msgs[e.item]; o.msg == nil && !p.estimate {
+			switch {
+			case p.carries(o.kind):
+				o.wide = contents[e.item]
+				if o.later {
+					return false, nil
+				}
+				if o.gone() && !p.estimate {
 					if p.vanished != e.item { // gone since: the journal says so now
 						p.vanished = e.item
 						continue reading
 					}
 					o.kind = opNone
 				} else {
-					size = p.size(o.msg, &v.opts)
+					size = p.size(o.wide, &v.opts)
 				}
-			case opChange:
+			case o.kind == opChange:
 				size = changeBytes
 			}
 			if o.kind != opNone {
@@ -253,10 +284,15 @@ reading:
 			}
 			switch {
 			case e.entry != nil && after(e.entry.Entered, e.item, since):
+				if v.arrived(e.item, e.entry.Entered) {
+					v.members.add(e.item)
+				}
 				v.resolve(e.item, e.entry.Entered)
 			case e.tomb != nil:
+				v.members.remove(e.item)
 				v.resolve(e.item, e.tomb.Left)
 			}
+			v.members.note(o)
 			v.pos = store.Position{Seq: e.seq, Item: e.item + 1}
 		}
 		if !c.More {
@@ -293,17 +329,27 @@ func (p *planner) judge(v *view, since store.Position, e event) op {
 	o := op{item: n.Item, entry: *n}
 	switch {
 	case !after(n.Entered, n.Item, since):
-		if v.holds(n.Item, n.Entered, still, n.Received) && !v.hasEcho(n.Item, n.Changed) {
+		holds := v.holds(n.Item, n.Entered, still, n.Received)
+		switch {
+		case v.members == nil: // whether mail is in reach does not change with it
+			if holds && !v.hasEcho(n.Item, n.Changed) {
+				o.kind = opChange
+			}
+		case holds && !p.wants(v, n):
+			o.kind = opSoftDelete
+		case holds && !v.hasEcho(n.Item, n.Changed):
 			o.kind = opChange
+		case !holds && p.wants(v, n) && !v.toCome(n):
+			o.kind = opAdd
 		}
 	case v.arrived(n.Item, n.Entered):
 		switch {
-		case !v.wants(n.Item, n.Received): // brought here from out of the filter's reach
+		case !p.wants(v, n): // brought here from out of the filter's reach
 			o.kind = opSoftDelete
 		case !v.hasEcho(n.Item, n.Changed):
 			o.kind = opChange
 		}
-	case v.wants(n.Item, n.Received):
+	case p.wants(v, n):
 		o.kind = opAdd
 	}
 	return o
@@ -331,6 +377,10 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) 
 		if err != nil {
 			return false, err
 		}
+		if err := p.look(ctx, v, entries); err != nil {
+			return false, err
+		}
+		var told []store.Entry
 		here := make(map[store.ItemID]op, len(entries))
 		for _, e := range entries {
 			o := op{item: e.Item, entry: e}
@@ -339,14 +389,21 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) 
 				continue
 			case after(e.Entered, e.Item, v.pos): // it has just come back
 				all, waits[e.Item] = false, true
-			case !v.wants(e.Item, e.Received):
+			case !p.wants(v, &e):
 				o.kind = opSoftDelete
-			case v.load != nil && e.Entered <= v.load.upTo && (v.load.before == 0 || e.Item < v.load.before):
+			case v.toCome(&e):
 				waits[e.Item] = true // the download comes to it
 			case stale[e.Item]:
 				o.kind = opChange
 			}
 			here[e.Item] = o
+			if p.carries(o.kind) {
+				told = append(told, e)
+			}
+		}
+		contents, err := p.contents(ctx, pl, told)
+		if err != nil {
+			return false, err
 		}
 		for _, item := range lost[:n] {
 			o, ok := here[item]
@@ -356,6 +413,11 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) 
 				o = op{kind: opDelete, item: item}
 			case waits[item]:
 				continue
+			case p.carries(o.kind):
+				if o.wide = contents[item]; o.gone() && !p.estimate {
+					return false, nil // no room for it, or gone: the journal says so
+				}
+				size = p.size(o.wide, &v.opts)
 			case o.kind == opChange:
 				size = changeBytes
 			}
@@ -365,6 +427,8 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) 
 				}
 				pl.put(o, size)
 			}
+			v.members.add(item)
+			v.members.note(o)
 			v.resolve(item, still)
 		}
 		lost = lost[n:]
@@ -374,10 +438,12 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) 
 
 // shiftDue tells whether the cut-off has to move and may.
 func (p *planner) shiftDue(v *view) bool {
-	want := filterStart(v.opts.filter, p.now)
+	want := p.cutoff(v)
 	switch {
 	case v.shift != nil || want == v.cutoff:
 		return false
+	case !p.isMail():
+		return true
 	case want == 0 || v.cutoff == 0:
 		return true
 	case want < v.cutoff:
@@ -392,10 +458,15 @@ func (p *planner) shiftDue(v *view) bool {
 func (p *planner) moveCutoff(ctx context.Context, pl *plan) error {
 	v := &pl.view
 	if p.shiftDue(v) {
-		to := filterStart(v.opts.filter, p.now)
+		to := p.cutoff(v)
 		narrows := to != 0 && to > v.cutoff
-		if !narrows && v.load != nil {
+		if (!narrows || !p.isMail()) && v.load != nil {
 			return nil // first the download, up to the old cut-off
+		}
+		if !p.isMail() && v.members == nil {
+			if ok, err := p.countMembers(ctx, pl); err != nil || !ok {
+				return err
+			}
 		}
 		v.shift = &shift{to: to, since: v.pos.Seq}
 		if v.load != nil {
@@ -408,6 +479,9 @@ func (p *planner) moveCutoff(ctx context.Context, pl *plan) error {
 	if v.shift == nil {
 		return nil
 	}
+	if !p.isMail() {
+		return p.refilter(ctx, pl)
+	}
 	narrows := v.shift.to != 0 && v.shift.to > v.cutoff
 	from, to := v.cutoff, v.shift.to
 	if !narrows {
@@ -419,13 +493,9 @@ func (p *planner) moveCutoff(ctx context.Context, pl *plan) error {
 		if err != nil {
 			return err
 		}
-		var msgs map[store.ItemID]*store.Message
+		var msgs map[store.ItemID]wide
 		if !narrows {
-			var adds []store.ItemID
-			for _, e := range entries {
-				adds = append(adds, e.Item)
-			}
-			if msgs, err = p.messages(ctx, adds); err != nil {
+			if msgs, err = p.contents(ctx, pl, entries); err != nil {
 				return err
 			}
 		}
@@ -439,8 +509,8 @@ func (p *planner) moveCutoff(ctx context.Context, pl *plan) error {
 			switch {
 			case after(e.Entered, e.Item, v.pos): // comes with the changes
 			case !narrows:
-				if o.msg = msgs[e.Item]; o.msg != nil || p.estimate {
-					o.kind, size = opAdd, p.size(o.msg, &v.opts)
+				if o.wide = msgs[e.Item]; !o.gone() || p.estimate {
+					o.kind, size = opAdd, p.size(o.wide, &v.opts)
 				}
 			case v.holds(e.Item, e.Entered, still, e.Received):
 				o.kind = opSoftDelete
@@ -480,15 +550,23 @@ func (p *planner) download(ctx context.Context, pl *plan) error {
 	}
 	for v.load != nil && !p.estimate && p.page(pl) {
 		limit := min(max(p.window-pl.live, 0)+1, pageRows) // one more, to know the end
+		if !p.isMail() {
+			cutoff = 0 // the filter does not ask when an object was made
+		}
 		entries, err := p.mail.Newest(ctx, p.as, p.box, p.folder.ID, cutoffTime(cutoff), v.load.upTo, v.load.before, limit)
 		if err != nil {
 			return err
 		}
-		items := make([]store.ItemID, len(entries))
-		for i, e := range entries {
-			items[i] = e.Item
+		if err := p.look(ctx, v, entries); err != nil {
+			return err
 		}
-		msgs, err := p.messages(ctx, items)
+		var told []store.Entry
+		for _, e := range entries {
+			if p.isMail() || p.wants(v, &e) {
+				told = append(told, e)
+			}
+		}
+		contents, err := p.contents(ctx, pl, told)
 		if err != nil {
 			return err
 		}
@@ -498,23 +576,39 @@ func (p *planner) download(ctx context.Context, pl *plan) error {
 			continue
 		}
 		for _, e := range entries {
-			m := msgs[e.Item]
+			w := contents[e.Item]
 			switch {
-			case m == nil:
+			case w.later:
+				return nil
 			case v.arrived(e.Item, e.Entered): // the phone brought it itself
-				if !v.hasEcho(e.Item, e.Changed) {
-					if !p.room(pl, changeBytes) {
+				o, size := op{item: e.Item, entry: e, wide: w}, int64(changeBytes)
+				switch {
+				case !p.isMail() && !p.wants(v, &e):
+					o.kind = opSoftDelete
+				case w.gone() || v.hasEcho(e.Item, e.Changed):
+				case p.isMail():
+					o.kind = opChange
+				default:
+					o.kind, size = opChange, p.size(w, &v.opts)
+				}
+				if o.kind != opNone {
+					if !p.room(pl, size) {
 						return nil
 					}
-					pl.put(op{kind: opChange, item: e.Item, entry: e}, changeBytes)
+					pl.put(o, size)
 				}
+				v.members.add(e.Item)
+				v.members.note(o)
 				v.resolve(e.Item, e.Entered)
+			case w.gone():
 			default:
-				size := p.size(m, &v.opts)
+				size := p.size(w, &v.opts)
 				if !p.room(pl, size) {
 					return nil
 				}
-				pl.put(op{kind: opAdd, item: e.Item, entry: e, msg: m}, size)
+				o := op{kind: opAdd, item: e.Item, entry: e, wide: w}
+				pl.put(o, size)
+				v.members.note(o)
 			}
 			v.load.before = e.Item
 			v.load.sent++
@@ -526,12 +620,20 @@ func (p *planner) download(ctx context.Context, pl *plan) error {
 	return nil
 }
 
-// messages reads the wide parts of items, at most 1,000 at a time.
-func (p *planner) messages(ctx context.Context, items []store.ItemID) (map[store.ItemID]*store.Message, error) {
-	if len(items) == 0 || p.estimate {
+// contents reads the wide parts of items: of messages all, of objects, which
+// come with their texts, as many as there is room for.
+func (p *planner) contents(ctx context.Context, pl *plan, entries []store.Entry) (map[store.ItemID]wide, error) {
+	if len(entries) == 0 || p.estimate {
 		return nil, nil
 	}
-	byItem := make(map[store.ItemID]*store.Message, len(items))
+	if !p.isMail() {
+		return p.objectContents(ctx, pl, entries)
+	}
+	items := make([]store.ItemID, len(entries))
+	for i, e := range entries {
+		items[i] = e.Item
+	}
+	byItem := make(map[store.ItemID]wide, len(items))
 	for len(items) > 0 {
 		n := min(len(items), 1000)
 		msgs, err := p.mail.Messages(ctx, p.as, p.box, items[:n])
@@ -543,7 +645,7 @@ func (p *planner) messages(ctx context.Context, items []store.ItemID) (map[store
 		}
 		for i, m := range msgs {
 			if m != nil {
-				byItem[items[i]] = m
+				byItem[items[i]] = wide{msg: m}
 			}
 		}
 		items = items[n:]
@@ -551,10 +653,13 @@ func (p *planner) messages(ctx context.Context, items []store.ItemID) (map[store
 	return byItem, nil
 }
 
-// size estimates the bytes of an Add.
-func (p *planner) size(m *store.Message, o *options) int64 {
-	if m == nil {
-		return itemOverhead
+// size estimates the bytes of an item.
+func (p *planner) size(w wide, o *options) int64 {
+	switch {
+	case w.msg != nil:
+		return itemOverhead + estimateBody(w.msg, o, p.version)
+	case w.obj != nil:
+		return itemOverhead + w.obj.Size
 	}
-	return itemOverhead + estimateBody(m, o, p.version)
+	return itemOverhead
 }

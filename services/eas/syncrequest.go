@@ -36,6 +36,7 @@ type syncCollection struct {
 	convSet    bool
 	conv       bool
 	commands   []syncCommand
+	ghosts     ghosts // counts with key 0 alone
 }
 
 // syncRefusal is a Status that answers a whole Sync.
@@ -159,6 +160,7 @@ func readCollection(n *wbxml.Node, v wbxml.Version) (syncCollection, error) {
 			return c, err
 		}
 	}
+	c.ghosts = readGhosts(n)
 	for _, k := range c.commands {
 		if len(k.server) > maxSyncID || len(k.client) > maxSyncID || k.kind == commandAdd && k.client == "" || k.kind != commandAdd && k.server == "" {
 			return c, bad

@@ -12,7 +12,7 @@ import (
 // fetchedItem is what a Fetch found.
 type fetchedItem struct {
 	entry store.Entry
-	msg   *store.Message
+	wide
 }
 
 // write writes the answer (MS-ASCMD 2.2.1.21). Collections with nothing to say
@@ -66,7 +66,10 @@ func (y *syncer) writeReplies(ctx context.Context, e *wbxml.Encoder, a *collecti
 	if err := y.fetch(ctx, a); err != nil {
 		return err
 	}
-	w := y.writer(&a.opts, true)
+	w, err := y.itemWriter(ctx, a, true)
+	if err != nil {
+		return err
+	}
 	e.Start(wbxml.AirSyncResponses)
 	for _, r := range a.replies {
 		switch r.command.kind {
@@ -77,15 +80,18 @@ func (y *syncer) writeReplies(ctx context.Context, e *wbxml.Encoder, a *collecti
 				e.Text(wbxml.AirSyncServerId, itemID(r.item))
 				e.Int(wbxml.AirSyncStatus, int64(r.status))
 				writeNewFiles(e, r.command, a.fetched[r.item])
+				w.writeMade(e, a.fetched[r.item])
 				e.End()
 				continue
 			}
 		case commandChange:
 			e.Start(wbxml.AirSyncChange)
 			e.Text(wbxml.AirSyncServerId, r.command.server)
+			writeInstance(e, r.command)
 		case commandDelete:
 			e.Start(wbxml.AirSyncDelete)
 			e.Text(wbxml.AirSyncServerId, r.command.server)
+			writeInstance(e, r.command)
 		case commandFetch:
 			e.Start(wbxml.AirSyncFetch)
 			e.Text(wbxml.AirSyncServerId, r.command.server)
@@ -95,7 +101,7 @@ func (y *syncer) writeReplies(ctx context.Context, e *wbxml.Encoder, a *collecti
 			}
 			e.Int(wbxml.AirSyncStatus, int64(r.status))
 			if f != nil {
-				if err := w.data(ctx, e, f.msg, &f.entry); err != nil {
+				if err := w.data(ctx, e, f.wide, &f.entry); err != nil {
 					return err
 				}
 			}
@@ -112,7 +118,7 @@ func (y *syncer) writeReplies(ctx context.Context, e *wbxml.Encoder, a *collecti
 // writeNewFiles tells the references of the files that came with a draft, so
 // that the phone can name them later (MS-ASAIRS 2.2.2.8, 16.0 and later).
 func writeNewFiles(e *wbxml.Encoder, c *syncCommand, f *fetchedItem) {
-	if f == nil || !c.data.Has(wbxml.AirSyncBaseAttachments) {
+	if f == nil || f.msg == nil || !c.data.Has(wbxml.AirSyncBaseAttachments) {
 		return
 	}
 	_, _, files := f.msg.Summary.Bodies()
@@ -146,7 +152,7 @@ func writeNewFiles(e *wbxml.Encoder, c *syncCommand, f *fetchedItem) {
 func (y *syncer) fetch(ctx context.Context, a *collectionAnswer) error {
 	var items []store.ItemID
 	for _, r := range a.replies {
-		if r.fetched || r.item != 0 && r.command.data.Has(wbxml.AirSyncBaseAttachments) {
+		if r.fetched || r.item != 0 && (r.command.data.Has(wbxml.AirSyncBaseAttachments) || y.tellsMade(a, r)) {
 			items = append(items, r.item)
 		}
 	}
@@ -157,7 +163,7 @@ func (y *syncer) fetch(ctx context.Context, a *collectionAnswer) error {
 	if err != nil {
 		return err
 	}
-	msgs, err := y.server.store.Messages(ctx, y.who.as, y.who.box, items)
+	wides, err := y.server.wides(ctx, y.r, &a.folder, items)
 	if err != nil {
 		return err
 	}
@@ -166,20 +172,31 @@ func (y *syncer) fetch(ctx context.Context, a *collectionAnswer) error {
 	for _, e := range entries {
 		byItem[e.Item] = e
 	}
-	for i, m := range msgs {
-		if e, ok := byItem[items[i]]; ok && m != nil {
-			a.fetched[items[i]] = &fetchedItem{entry: e, msg: m}
+	for i, w := range wides {
+		if e, ok := byItem[items[i]]; ok && e.Folder == a.folder.ID && !w.gone() {
+			a.fetched[items[i]] = &fetchedItem{entry: e, wide: w}
 		}
 	}
 	return nil
 }
 
-func (y *syncer) writer(o *options, whole bool) *itemWriter {
-	return &itemWriter{mail: y.server.store, who: y.who, version: y.r.version, opts: o, whole: whole}
+// itemWriter writes the items of a collection.
+func (y *syncer) itemWriter(ctx context.Context, a *collectionAnswer, whole bool) (*itemWriter, error) {
+	w := &itemWriter{mail: y.server.store, who: y.who, version: y.r.version, opts: &a.opts, whole: whole, class: served[a.folder.Class].items}
+	if w.class == nil {
+		return w, nil
+	}
+	var err error
+	w.side, err = y.side(ctx, &a.folder, &a.opts)
+	w.side.whole = whole
+	return w, err
 }
 
 func (y *syncer) writeOps(ctx context.Context, e *wbxml.Encoder, a *collectionAnswer) error {
-	w := y.writer(&a.opts, false)
+	w, err := y.itemWriter(ctx, a, false)
+	if err != nil {
+		return err
+	}
 	ahead := readAhead(ctx, w, a.ops)
 	defer ahead.stop()
 	e.Start(wbxml.AirSyncCommands)
@@ -190,8 +207,12 @@ func (y *syncer) writeOps(ctx context.Context, e *wbxml.Encoder, a *collectionAn
 			e.Start(wbxml.AirSyncAdd)
 			e.Text(wbxml.AirSyncServerId, itemID(o.item))
 			e.Start(wbxml.AirSyncApplicationData)
-			x := ahead.next(i)
-			if err := w.writeMessage(e, x, &o.entry); err != nil && (fault.Of(err) != fault.NotFound || e.Err() != nil) {
+			if w.class != nil {
+				err = w.class.write(e, &w.side, o.obj)
+			} else {
+				err = w.writeMessage(e, ahead.next(i), &o.entry)
+			}
+			if err != nil && (fault.Of(err) != fault.NotFound || e.Err() != nil) {
 				return err
 			}
 			e.End()
@@ -200,7 +221,11 @@ func (y *syncer) writeOps(ctx context.Context, e *wbxml.Encoder, a *collectionAn
 			e.Start(wbxml.AirSyncChange)
 			e.Text(wbxml.AirSyncServerId, itemID(o.item))
 			e.Start(wbxml.AirSyncApplicationData)
-			w.writeMarks(e, &o.entry)
+			if w.class == nil {
+				w.writeMarks(e, &o.entry)
+			} else if err := w.class.write(e, &w.side, o.obj); err != nil {
+				return err
+			}
 			e.End()
 			e.End()
 		case opDelete:
@@ -219,9 +244,9 @@ func (y *syncer) writeOps(ctx context.Context, e *wbxml.Encoder, a *collectionAn
 
 // data writes ApplicationData. A message that is gone by now has none of its
 // body; that it is gone follows as a change.
-func (w *itemWriter) data(ctx context.Context, e *wbxml.Encoder, m *store.Message, n *store.Entry) error {
+func (w *itemWriter) data(ctx context.Context, e *wbxml.Encoder, x wide, n *store.Entry) error {
 	e.Start(wbxml.AirSyncApplicationData)
-	err := w.write(ctx, e, m, n)
+	err := w.writeWide(ctx, e, x, n)
 	if err != nil && (fault.Of(err) != fault.NotFound || e.Err() != nil) {
 		return err
 	}
@@ -254,7 +279,7 @@ func readAhead(ctx context.Context, w *itemWriter, ops []op) *ahead {
 			adds++
 		}
 	}
-	if adds < 4 {
+	if adds < 4 || w.class != nil {
 		return a
 	}
 	a.slots = make([]chan *message, len(ops))

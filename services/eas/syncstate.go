@@ -31,7 +31,7 @@ import (
 // kept beside the variants, and is not done again.
 
 const (
-	stateVersion = 2
+	stateVersion = 3
 	maxVariants  = 8
 	maxEchoes    = 20_000
 	maxResults   = 400
@@ -147,6 +147,9 @@ type view struct {
 	echoes  []echo
 	// stretches lie before pos, the oldest first.
 	stretches []stretch
+	// members are the items that the phone holds, where that depends on what
+	// they say and so cannot be computed; nil where it can.
+	members *members
 }
 
 // result is the outcome of a command of the phone.
@@ -388,7 +391,7 @@ func (v view) clone() view {
 		s := *v.shift
 		v.shift = &s
 	}
-	v.echoes, v.stretches = slices.Clone(v.echoes), slices.Clone(v.stretches)
+	v.echoes, v.stretches, v.members = slices.Clone(v.echoes), slices.Clone(v.stretches), v.members.clone()
 	return v
 }
 
@@ -463,7 +466,7 @@ func bit(on bool, b byte) byte {
 }
 
 func encodeView(b []byte, v *view) []byte {
-	b = append(b, bit(v.started, 1)|bit(v.load != nil, 2)|bit(v.shift != nil, 4))
+	b = append(b, bit(v.started, 1)|bit(v.load != nil, 2)|bit(v.shift != nil, 4)|bit(v.members != nil, 8))
 	b = binary.AppendVarint(b, int64(v.pos.Seq))
 	b = binary.AppendVarint(b, int64(v.pos.Item))
 	b = binary.AppendVarint(b, v.cutoff)
@@ -487,7 +490,7 @@ func encodeView(b []byte, v *view) []byte {
 		b = binary.AppendVarint(b, int64(s.from.Item))
 		b = binary.AppendVarint(b, int64(s.upTo))
 	}
-	return b
+	return v.members.append(b)
 }
 
 func encodeEcho(b []byte, e echo) []byte {
@@ -511,8 +514,9 @@ func appendText(b []byte, s string) []byte {
 
 // stateReader reads the encoding and keeps its first failure.
 type stateReader struct {
-	b   []byte
-	bad bool
+	b       []byte
+	bad     bool
+	version byte // of the state
 }
 
 func (r *stateReader) byte() byte {
@@ -608,6 +612,9 @@ func (r *stateReader) view() view {
 			v.stretches[i] = stretch{store.Position{Seq: store.Seq(r.int()), Item: store.ItemID(r.int())}, store.Seq(r.int())}
 		}
 	}
+	if f&8 != 0 {
+		v.members = r.members()
+	}
 	return v
 }
 
@@ -617,7 +624,8 @@ func decodeGeneration(b []byte) (*generation, error) {
 		return nil, err
 	}
 	r := &stateReader{b: b}
-	if r.byte() != stateVersion {
+	// Version 2 knew no ghosts.
+	if r.version = r.byte(); r.version < 2 || r.version > stateVersion {
 		return nil, errState
 	}
 	g := &generation{chain: r.uint(), gen: r.uint()}

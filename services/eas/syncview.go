@@ -23,6 +23,9 @@ func (v *view) holds(item store.ItemID, entered, left store.Seq, received time.T
 	if v.arrived(item, entered) {
 		return true
 	}
+	if v.members != nil {
+		return v.members.has(item)
+	}
 	if !v.started || after(entered, item, v.pos) || !v.inWindow(item, received) || v.missed(item, entered, left) {
 		return false
 	}
@@ -50,7 +53,13 @@ func (v *view) inWindow(item store.ItemID, received time.Time) bool {
 	return t >= v.cutoff
 }
 
-// wants tells whether an item that is new to the folder is sent now.
+// toCome tells whether the download has yet to come to an item.
+func (v *view) toCome(e *store.Entry) bool {
+	l := v.load
+	return l != nil && e.Entered <= l.upTo && (l.before == 0 || e.Item < l.before)
+}
+
+// wants tells whether a message that is new to the folder is sent now.
 func (v *view) wants(item store.ItemID, received time.Time) bool {
 	if s := v.shift; s != nil && s.to > v.cutoff {
 		return received.Unix() >= s.to

@@ -1,0 +1,78 @@
+package eas
+
+import (
+	"bytes"
+	"context"
+
+	"waypost/internal/fault"
+	"waypost/store"
+)
+
+// putObject carries out an Add or a Change of an object, or what is done to one
+// occurrence. The phone's change is applied to the newest text, so what others
+// wrote meanwhile in other places stays.
+func (x *executor) putObject(ctx context.Context, c *syncCommand) error {
+	r := result{hash: c.hash, subject: c.subject, status: syncOK}
+	refuse := func(st uint8) error {
+		r.status = st
+		x.results = append(x.results, r)
+		return nil
+	}
+	p := store.PutObject{Folder: x.folder.ID}
+	item, ok := parseItem(c.server)
+	switch {
+	case c.kind == commandAdd:
+		p.Once = x.once(c)
+		p.UID = x.class.uid(c, p.Once)
+		x.side.made = p.UID
+	case !ok:
+		return refuse(syncNotFound)
+	default:
+		p.Item = item
+	}
+	if c.data == nil && c.kind != commandDelete {
+		return refuse(syncConversion)
+	}
+	var altered bool
+	p.Edit = func(old *store.Object) (store.Edit, error) {
+		if p.Item != 0 && (old == nil || old.Folder != x.folder.ID) {
+			return store.Edit{}, fault.New(fault.NotFound, "no such object")
+		}
+		e, err := x.class.edit(&x.side, old, c)
+		if err != nil {
+			return store.Edit{}, err
+		}
+		// Who has not seen the newest text changes it only if the phone is to win
+		// (MS-ASCMD 2.2.3.34). Saying what is there already is no conflict.
+		if p.Item != 0 && x.view.opts.conflict != 0 && !bytes.Equal(e.text, old.Text) && !x.view.knew(item, old.Version) {
+			return store.Edit{}, fault.New(fault.Conflict, "changed meanwhile")
+		}
+		altered = e.altered
+		return store.Edit{Text: e.text}, nil
+	}
+	put, err := x.objects.PutObject(ctx, x.who.as, x.who.box, p)
+	if err != nil {
+		return x.failed(c, err)
+	}
+	if c.kind != commandAdd {
+		if put.Changed && !altered {
+			r.echo = x.echo(item, put.Entry.Changed, put.Was)
+		}
+		x.results = append(x.results, r)
+		return nil
+	}
+	r.item = put.Entry.Item
+	r.echo = echo{item: r.item, seq: put.Entry.Entered, arrival: true, stale: altered}
+	switch {
+	case put.Created:
+	case put.Entry.Folder == x.folder.ID: // made by an earlier try, or found by its UID
+		r.echo.stale = true
+	default:
+		// It came before, in a try that ended before its answer, and has gone
+		// since: the phone is told so as with any arrival that is not met.
+		r.echo.seq = max(x.folder.HighestSeq, 1)
+	}
+	x.view.echoes = append(x.view.echoes, r.echo)
+	x.results = append(x.results, r)
+	return nil
+}
