@@ -138,7 +138,7 @@ func (o *itemOps) item(ctx context.Context, e *wbxml.Encoder, n *wbxml.Node) err
 	if id == "" {
 		id = long
 	}
-	m, entry, opts, err := o.find(ctx, id, n)
+	x, entry, opts, err := o.find(ctx, id, n)
 	if err != nil {
 		kind := fault.Of(err)
 		if kind == fault.Internal || kind == fault.Unavailable {
@@ -150,10 +150,22 @@ func (o *itemOps) item(ctx context.Context, e *wbxml.Encoder, n *wbxml.Node) err
 	}
 	e.Int(wbxml.ItemOperationsStatus, itemOK)
 	o.names(e, n, entry.Folder)
-	e.Text(wbxml.AirSyncClass, "Email")
-	e.Start(wbxml.ItemOperationsProperties)
 	w := &itemWriter{mail: o.s.store, who: who{o.r.who, o.r.box()}, version: o.r.version, opts: &opts, parts: o.parts}
-	if err := w.write(ctx, e, m, &entry); err != nil && (fault.Of(err) != fault.NotFound || e.Err() != nil) {
+	class := "Email"
+	if x.obj != nil {
+		f, err := o.s.store.Folder(ctx, o.r.who, o.r.box(), entry.Folder)
+		if err != nil {
+			return err
+		}
+		class, w.class = classOf(&f), served[f.Class].items
+		if w.side, err = o.s.side(ctx, o.r, &f, &opts); err != nil {
+			return err
+		}
+		w.side.parts = o.parts
+	}
+	e.Text(wbxml.AirSyncClass, class)
+	e.Start(wbxml.ItemOperationsProperties)
+	if err := w.writeWide(ctx, e, x, &entry); err != nil && (fault.Of(err) != fault.NotFound || e.Err() != nil) {
 		return err
 	}
 	e.End()
@@ -175,40 +187,47 @@ func (o *itemOps) names(e *wbxml.Encoder, n *wbxml.Node, folder store.FolderID) 
 	}
 }
 
-func (o *itemOps) find(ctx context.Context, id string, n *wbxml.Node) (*store.Message, store.Entry, options, error) {
+func (o *itemOps) find(ctx context.Context, id string, n *wbxml.Node) (wide, store.Entry, options, error) {
 	opts := defaultOptions()
 	if x := n.Child(wbxml.ItemOperationsOptions); x != nil {
 		var err error
 		if opts, err = readOptionSet(x); err != nil {
-			return nil, store.Entry{}, opts, err
+			return wide{}, store.Entry{}, opts, err
 		}
 	}
 	item, ok := parseItem(id)
 	if !ok {
-		return nil, store.Entry{}, opts, fault.New(fault.NotFound, "no such item")
+		return wide{}, store.Entry{}, opts, fault.New(fault.NotFound, "no such item")
 	}
-	m, entry, err := o.s.oneMessage(ctx, o.r, item)
-	return m, entry, opts, err
+	x, entry, err := o.s.oneItem(ctx, o.r, item)
+	return x, entry, opts, err
 }
 
-// oneMessage reads one item.
-func (s *Server) oneMessage(ctx context.Context, r *request, item store.ItemID) (*store.Message, store.Entry, error) {
+// oneItem reads one item of any class that the phone knows.
+func (s *Server) oneItem(ctx context.Context, r *request, item store.ItemID) (wide, store.Entry, error) {
 	gone := fault.New(fault.NotFound, "no such item")
 	entries, err := s.store.EntriesOf(ctx, r.who, r.box(), []store.ItemID{item})
 	if err != nil {
-		return nil, store.Entry{}, err
+		return wide{}, store.Entry{}, err
 	}
 	if len(entries) == 0 {
-		return nil, store.Entry{}, gone
+		return wide{}, store.Entry{}, gone
 	}
-	msgs, err := s.store.Messages(ctx, r.who, r.box(), []store.ItemID{item})
+	f, err := s.store.Folder(ctx, r.who, r.box(), entries[0].Folder)
 	if err != nil {
-		return nil, store.Entry{}, err
+		return wide{}, store.Entry{}, err
 	}
-	if len(msgs) == 0 || msgs[0] == nil {
-		return nil, store.Entry{}, gone
+	if !knows(&f, r.version) {
+		return wide{}, store.Entry{}, gone
 	}
-	return msgs[0], entries[0], nil
+	ws, err := s.wides(ctx, r, &f, []store.ItemID{item})
+	if err != nil {
+		return wide{}, store.Entry{}, err
+	}
+	if ws[0].gone() {
+		return wide{}, store.Entry{}, gone
+	}
+	return ws[0], entries[0], nil
 }
 
 // file fetches an attachment, or the range of it that is asked for.
@@ -355,7 +374,7 @@ func (o *itemOps) moveConversation(ctx context.Context, raw []byte, to string) e
 		return status(StatusMoveCommandInvalidDestinationFolder)
 	}
 	f, err := o.s.store.Folder(ctx, o.r.who, o.r.box(), dst)
-	if err != nil || f.Class != store.ClassMail {
+	if err != nil || f.Class != store.ClassMail { // conversations are of mail
 		return statusFor(StatusMoveCommandInvalidDestinationFolder, fault.New(fault.NotFound, "no such folder"))
 	}
 	for range maxPages {

@@ -27,7 +27,7 @@ var moveFaults = map[fault.Kind]int{
 	fault.Denied:          moveBadDest,
 	fault.NotFound:        moveBadDest,
 	fault.Exists:          moveFailed,
-	fault.Conflict:        moveLocked,
+	fault.Conflict:        moveFailed, // there is an object with that UID
 	fault.OverQuota:       moveFailed,
 	fault.TooLarge:        moveFailed,
 	fault.Limit:           moveLocked,
@@ -86,9 +86,11 @@ func (s *Server) move(ctx context.Context, r *request, moves []*moveItem) error 
 	if err != nil {
 		return err
 	}
-	known := map[store.FolderID]bool{}
-	for _, f := range folders {
-		known[f.ID] = f.Class == store.ClassMail
+	known := map[store.FolderID]store.Class{}
+	for i := range folders {
+		if f := &folders[i]; knows(f, r.version) {
+			known[f.ID] = f.Class
+		}
 	}
 	type pair struct{ src, dst store.FolderID }
 	groups := map[pair][]*moveItem{}
@@ -99,9 +101,9 @@ func (s *Server) move(ctx context.Context, r *request, moves []*moveItem) error 
 		m.src, okSrc = parseFolderID(m.from)
 		m.dst, okDst = parseFolderID(m.to)
 		switch {
-		case !okItem || !okSrc || !known[m.src]:
+		case !okItem || !okSrc || known[m.src] == "":
 			m.status = moveBadSource
-		case !okDst || !known[m.dst]:
+		case !okDst || known[m.dst] != known[m.src]: // an item keeps its class
 			m.status = moveBadDest
 		case m.src == m.dst:
 			m.status = moveSame

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -264,7 +265,11 @@ func (s *side) writeText(e *wbxml.Encoder, t bodyText) {
 	if len(cut) < len(text) {
 		e.Text(wbxml.AirSyncBaseTruncated, "1") // never 0: Windows Phone stops there
 	}
-	if limit != 0 || text == "" {
+	switch {
+	case limit == 0 && text != "":
+	case s.parts != nil:
+		e.Int(wbxml.ItemOperationsPart, int64(s.parts.add(int64(len(cut)), func() (io.Reader, error) { return strings.NewReader(cut), nil })))
+	default:
 		e.Text(wbxml.AirSyncBaseData, cut)
 	}
 	e.End()

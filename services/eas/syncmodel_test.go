@@ -26,7 +26,8 @@ type modelPhone struct {
 	colls map[string]*modelColl
 	old   []*wbxml.Node // requests of long ago
 	made  int
-	dice  *rand.Rand // decides instead of rapid, in the middle of a request
+	kept  map[store.ItemID]string // what another door wrote into objects
+	dice  *rand.Rand              // decides instead of rapid, in the middle of a request
 }
 
 type modelColl struct {
@@ -37,11 +38,21 @@ type modelColl struct {
 	items   map[string]modelItem
 	pending []*wbxml.Node // commands not yet confirmed
 	drafts  map[string]bool
+	class   store.Class
+}
+
+// words is the element of an object that the model writes and compares.
+func (c *modelColl) words() wbxml.Tag {
+	if c.class == store.ClassContacts {
+		return wbxml.ContactsFirstName
+	}
+	return wbxml.CalendarSubject
 }
 
 type modelItem struct {
-	read bool
-	flag bool
+	read    bool
+	flag    bool
+	subject string // of an object
 }
 
 // TestSyncModel: whatever is lost, repeated, doubled or changed in between, the
@@ -58,10 +69,11 @@ func TestSyncModel(t *testing.T) {
 			doors = append(doors, s)
 		}
 		version := rapid.SampledFrom([]wbxml.Version{wbxml.V25, wbxml.V121, wbxml.V141, wbxml.V161}).Draw(t, "version")
-		p := &modelPhone{t: t, phone: testPhone{h: doors[0], version: version, device: "m"}, mem: m, colls: map[string]*modelColl{}}
-		ids := []string{"F1", "F2", "F4"}
+		p := &modelPhone{t: t, phone: testPhone{h: doors[0], version: version, device: "m"}, mem: m, colls: map[string]*modelColl{}, kept: map[store.ItemID]string{}}
+		ids := []string{"F1", "F2", "F4", "F7", "F8", "F11"}
 		for _, id := range ids {
-			p.colls[id] = &modelColl{id: id, key: "0", items: map[string]modelItem{}, drafts: map[string]bool{}}
+			f, _ := parseFolderID(id)
+			p.colls[id] = &modelColl{id: id, key: "0", items: map[string]modelItem{}, drafts: map[string]bool{}, class: m.folderOf(f).Class}
 		}
 		pick := func() *modelColl { return p.colls[rapid.SampledFrom(ids).Draw(t, "folder")] }
 		steps := rapid.IntRange(5, 60).Draw(t, "steps")
@@ -75,6 +87,9 @@ func TestSyncModel(t *testing.T) {
 			case 4:
 				c := pick()
 				c.filter, c.sent = rapid.SampledFrom([]int{0, 1, 3, 5}).Draw(t, "filter"), false
+				if c.class != store.ClassMail && c.filter > 0 && c.filter < 4 {
+					c.filter += 3
+				}
 			case 5:
 				p.change(pick())
 			case 6:
@@ -92,7 +107,11 @@ func TestSyncModel(t *testing.T) {
 					t.Logf("an old Sync %s: %s", short(req.Child(where...)), short(out.Child(where...)))
 				}
 			case 9:
-				p.addDraft()
+				if c := pick(); c.class != store.ClassMail {
+					p.addObject(c)
+				} else {
+					p.addDraft()
+				}
 			case 10:
 				now = now.AddDate(0, 0, rapid.IntRange(0, 2).Draw(t, "days"))
 			case 11:
@@ -151,6 +170,10 @@ func (p *modelPhone) folder(id string) store.FolderID {
 
 // server changes something behind the phone's back.
 func (p *modelPhone) server() {
+	if p.draw(2, "objects") == 0 {
+		p.serverObject()
+		return
+	}
 	folder := p.folder([]string{"F1", "F2", "F4"}[p.draw(3, "where")])
 	ctx, as := context.Background(), directory.System("test")
 	switch p.draw(4, "server") {
@@ -162,7 +185,7 @@ func (p *modelPhone) server() {
 			p.t.Logf("%s comes into F%d at %d", itemID(i), folder, p.mem.seq)
 		}
 	case 2:
-		if i, at := p.any(); i != 0 {
+		if i, at := p.any(false); i != 0 {
 			fc := store.FlagChange{Folder: at, Items: []store.ItemID{i}, Set: store.Seen}
 			if p.draw(2, "clear") == 0 {
 				fc.Set, fc.Clear = store.Flagged, store.Seen
@@ -171,7 +194,7 @@ func (p *modelPhone) server() {
 			p.t.Logf("%s in F%d is marked at %d", itemID(i), at, p.mem.seq)
 		}
 	case 3:
-		if i, at := p.any(); i != 0 {
+		if i, at := p.any(false); i != 0 {
 			if p.draw(3, "gone") == 0 {
 				_, _, _ = p.mem.Delete(ctx, as, 7, at, []store.ItemID{i}, false)
 				p.t.Logf("%s goes from F%d at %d", itemID(i), at, p.mem.seq)
@@ -184,10 +207,10 @@ func (p *modelPhone) server() {
 }
 
 // any picks an item of the mailbox.
-func (p *modelPhone) any() (store.ItemID, store.FolderID) {
+func (p *modelPhone) any(object bool) (store.ItemID, store.FolderID) {
 	var ids []store.ItemID
 	for i, it := range p.mem.items {
-		if !it.gone {
+		if !it.gone && (it.obj != nil) == object {
 			ids = append(ids, i)
 		}
 	}
@@ -211,7 +234,11 @@ func (p *modelPhone) change(c *modelColl) {
 	}
 	it := c.items[id]
 	data := wbxml.New(wbxml.AirSyncApplicationData)
-	if p.draw(2, "what") == 0 || p.phone.version < wbxml.V120 {
+	if c.class != store.ClassMail {
+		p.made++
+		it.subject = fmt.Sprint("phone ", p.made)
+		data.Add(wbxml.NewText(c.words(), it.subject))
+	} else if p.draw(2, "what") == 0 || p.phone.version < wbxml.V120 {
 		it.read = !it.read
 		data.Add(wbxml.NewInt(wbxml.EmailRead, map[bool]int{true: 1}[it.read]))
 	} else {
@@ -253,7 +280,7 @@ func (p *modelPhone) addDraft() {
 
 // moveItem moves an item, asking until it is answered.
 func (p *modelPhone) moveItem(from, to *modelColl) {
-	if from == to || len(from.items) == 0 || from.key == "0" || to.key == "0" || len(from.pending) > 0 || len(to.pending) > 0 {
+	if from == to || from.class != to.class || len(from.items) == 0 || from.key == "0" || to.key == "0" || len(from.pending) > 0 || len(to.pending) > 0 {
 		return
 	}
 	id := rapid.SampledFrom(from.ids()).Draw(p.t, "moved")
@@ -283,10 +310,13 @@ func (p *modelPhone) moveItem(from, to *modelColl) {
 func (p *modelPhone) sync(c *modelColl, losses bool) bool {
 	n := wbxml.New(wbxml.AirSyncCollection)
 	if p.phone.version < wbxml.V121 {
-		n.Add(wbxml.NewText(wbxml.AirSyncClass, "Email"))
+		n.Add(wbxml.NewText(wbxml.AirSyncClass, served[c.class].name))
 	}
 	n.Add(wbxml.NewText(wbxml.AirSyncSyncKey, c.key), wbxml.NewText(wbxml.AirSyncCollectionId, c.id))
 	sent := 0
+	if c.key == "0" && c.class != store.ClassMail {
+		n.Add(wbxml.New(wbxml.AirSyncSupported)) // what is left out stays
+	}
 	if c.key != "0" {
 		window := rapid.IntRange(1, 8).Draw(p.t, "window")
 		n.Add(wbxml.NewInt(wbxml.AirSyncWindowSize, window))
@@ -368,9 +398,18 @@ func (p *modelPhone) take(c *modelColl, a, req *wbxml.Node, sent int) bool {
 				p.t.Fatalf("draft %s twice", id)
 			}
 			c.items[id] = modelItem{read: true}
-			c.drafts[id] = true
+			if c.class == store.ClassMail {
+				c.drafts[id] = true
+				break
+			}
+			for _, o := range mine {
+				if o.Get(wbxml.AirSyncClientId) == r.Get(wbxml.AirSyncClientId) {
+					c.items[id] = modelItem{subject: o.Get(wbxml.AirSyncApplicationData, c.words())}
+				}
+			}
 		case r.Tag == wbxml.AirSyncAdd:
 			p.t.Fatalf("draft refused: %s", r)
+		case st == "7" && c.class != store.ClassMail: // the server's is told
 		case st != "8":
 			p.t.Fatalf("command refused: %s for\n%s", r, req)
 		}
@@ -391,6 +430,9 @@ func (p *modelPhone) take(c *modelColl, a, req *wbxml.Node, sent int) bool {
 		set := func() {
 			if waits {
 				return // its own change is on its way and wins
+			}
+			if c.class != store.ClassMail {
+				it.subject = data.Get(c.words())
 			}
 			it.read = data.Bool(wbxml.EmailRead, it.read)
 			if f := data.Child(wbxml.EmailFlag); f != nil {
@@ -459,6 +501,10 @@ func children(n *wbxml.Node) []*wbxml.Node {
 func (p *modelPhone) compare(c *modelColl, now time.Time) {
 	want := map[string]modelItem{}
 	cutoff := filterStart(uint8(c.filter), now)
+	if c.class != store.ClassMail {
+		p.compareObjects(c, now)
+		return
+	}
 	for i, it := range p.mem.items {
 		if it.gone || it.e.Folder != p.folder(c.id) || it.e.Received.Unix() < cutoff {
 			continue
@@ -479,5 +525,116 @@ func (p *modelPhone) compare(c *modelColl, now time.Time) {
 			}
 		}
 		p.t.Fatalf("folder %s, filter %d:\n%s", c.id, c.filter, strings.Join(lines, "\n"))
+	}
+}
+
+const modelCard = "BEGIN:VCARD\nVERSION:4.0\nUID:u%[1]d\nN:;%[2]s;;;\nFN:%[2]s\nX-KEPT:0\nEND:VCARD\n"
+
+const modelEvent = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\nUID:u%d\nDTSTAMP:20260101T000000Z\nDTSTART:%[3]s\nDURATION:PT1H\n" +
+	"SUMMARY:%[2]s\nX-KEPT:0\nEND:VEVENT\nEND:VCALENDAR\n"
+
+// serverObject changes objects by another door: words that the phone sees, when
+// they are, and a property that it has never heard of.
+func (p *modelPhone) serverObject() {
+	folders := []string{"F7", "F11", "F8"}
+	folder := p.folder(folders[p.draw(3, "where")])
+	when := func() string {
+		return mailNow.AddDate(0, 0, 10-p.draw(120, "age")).Format(compact)
+	}
+	i, at := p.any(true)
+	kind := p.draw(7, "server object")
+	if i == 0 && kind > 1 {
+		return
+	}
+	switch kind {
+	case 0, 1:
+		p.made++
+		text := modelEvent
+		if p.mem.folderOf(folder).Class == store.ClassContacts {
+			text = modelCard
+		}
+		text = fmt.Sprintf(text+"%.[3]0s", p.made, fmt.Sprint("door ", p.made), when())
+		i = p.mem.object(folder, text)
+		p.t.Logf("%s is put into F%d at %d", itemID(i), folder, p.mem.seq)
+	case 2, 3, 4:
+		p.made++
+		tag := []string{"SUMMARY", "X-KEPT", "DTSTART"}[kind-2]
+		value := fmt.Sprint("door ", p.made)
+		switch {
+		case kind == 3:
+			value = fmt.Sprint(p.made)
+			if strings.Contains(p.mem.text(i), "\nX-KEPT:") { // one that the phone made has none
+				p.kept[i] = value
+			}
+		case kind == 4:
+			value = when()
+		case p.mem.folderOf(at).Class == store.ClassContacts:
+			tag, value = "N", ";"+value+";;;"
+		}
+		_ = p.mem.rewrite(i, func(text string) string {
+			lines := strings.Split(text, "\n")
+			for j, l := range lines {
+				if strings.HasPrefix(l, tag+":") {
+					lines[j] = tag + ":" + value
+				}
+			}
+			return strings.Join(lines, "\n")
+		})
+		p.t.Logf("%s in F%d: %s is %s at %d", itemID(i), at, tag, value, p.mem.seq)
+	case 5:
+		_, _, _ = p.mem.Delete(context.Background(), directory.System("test"), 7, at, []store.ItemID{i}, false)
+		p.t.Logf("%s goes from F%d at %d", itemID(i), at, p.mem.seq)
+	case 6:
+		if p.mem.folderOf(at).Class == p.mem.folderOf(folder).Class {
+			_, _ = p.mem.Move(context.Background(), directory.System("test"), 7, at, []store.ItemID{i}, folder)
+			p.t.Logf("%s goes from F%d to F%d at %d", itemID(i), at, folder, p.mem.seq)
+		}
+	}
+}
+
+func (p *modelPhone) addObject(c *modelColl) {
+	if c.key == "0" {
+		return
+	}
+	p.made++
+	data := wbxml.New(wbxml.AirSyncApplicationData, wbxml.NewText(c.words(), fmt.Sprint("phone ", p.made)))
+	if c.class == store.ClassCalendar {
+		at := mailNow.AddDate(0, 0, 5-p.draw(60, "day"))
+		data.Add(wbxml.NewText(wbxml.CalendarStartTime, at.Format(compact)), wbxml.NewText(wbxml.CalendarEndTime, at.Add(time.Hour).Format(compact)))
+	}
+	c.pending = append(c.pending, wbxml.New(wbxml.AirSyncAdd, wbxml.NewText(wbxml.AirSyncClientId, fmt.Sprint("c", p.made)), data))
+}
+
+// compareObjects holds the phone against a folder of objects, and the folder
+// against what the other door wrote that the phone does not know.
+func (p *modelPhone) compareObjects(c *modelColl, now time.Time) {
+	want := map[string]modelItem{}
+	cutoff := int64(0)
+	if c.class == store.ClassCalendar && c.filter != 0 {
+		cutoff = filterStart(uint8(c.filter), now.Truncate(24*time.Hour))
+	}
+	for i, it := range p.mem.items {
+		if it.gone || it.e.Folder != p.folder(c.id) {
+			continue
+		}
+		text := p.mem.text(i)
+		line := func(tag string) string {
+			_, rest, _ := strings.Cut(text, "\n"+tag+":")
+			v, _, _ := strings.Cut(rest, "\n")
+			return v
+		}
+		if kept := p.kept[i]; kept != "" && line("X-KEPT") != kept {
+			p.t.Fatalf("%s: X-KEPT is %q, want %q", itemID(i), line("X-KEPT"), kept)
+		}
+		subject := line("SUMMARY")
+		if c.class == store.ClassContacts {
+			subject = strings.Split(line("N"), ";")[1]
+		}
+		if cutoff == 0 || it.obj.Ends.Unix() >= cutoff {
+			want[itemID(i)] = modelItem{subject: subject}
+		}
+	}
+	if !maps.Equal(want, c.items) {
+		p.t.Fatalf("folder %s, filter %d:\ngot  %v\nwant %v", c.id, c.filter, c.items, want)
 	}
 }
