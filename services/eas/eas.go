@@ -74,6 +74,7 @@ type Store interface {
 	settingsStore
 	watchStore
 	mailStore
+	objectStore
 }
 
 // stateStore keeps what each phone holds. The client is its device's id, the
@@ -151,7 +152,6 @@ type Server struct {
 	auth     Authenticator
 	people   People
 	store    Store
-	objects  objectStore
 	commands []command
 	held     *held
 	locks    locks // of phones that synchronise
@@ -169,7 +169,6 @@ func New(mail Store, people People, auth Authenticator, opt Options) *Server {
 		opt: opt.withDefaults(), auth: auth, people: people, store: mail,
 		held: newHeld(), stopping: make(chan struct{}), aliveEvery: 30 * time.Second,
 	}
-	s.objects, _ = mail.(objectStore)
 	s.commands = s.table()
 	return s
 }

@@ -104,7 +104,7 @@ func (s *Server) estimate(ctx context.Context, r *request, c *wbxml.Node, id str
 		return 0, 0, status(StatusInvalidXML)
 	}
 	p := &planner{
-		mail: s.store, objects: s.objects, as: r.who, box: r.box(), folder: f, version: r.version, now: s.opt.Now(),
+		mail: s.store, objects: s.store, as: r.who, box: r.box(), folder: f, version: r.version, now: s.opt.Now(),
 		window: maxWindow, budget: maxAnswer, estimate: true,
 	}
 	pl, err := p.run(ctx, v)

@@ -75,7 +75,7 @@ func (s *Server) side(ctx context.Context, r *request, f *store.Folder, o *optio
 	if f.Class != store.ClassCalendar && f.Class != store.ClassTasks {
 		return x, nil
 	}
-	props, err := s.objects.FolderProps(ctx, r.who, r.box(), []store.FolderID{f.ID})
+	props, err := s.store.FolderProps(ctx, r.who, r.box(), []store.FolderID{f.ID})
 	if err != nil {
 		return x, err
 	}
@@ -100,7 +100,7 @@ func (s *Server) wides(ctx context.Context, r *request, f *store.Folder, items [
 		}
 		return ws, nil
 	}
-	objects, err := s.objects.Objects(ctx, r.who, r.box(), items)
+	objects, err := s.store.Objects(ctx, r.who, r.box(), items)
 	if err != nil {
 		return nil, err
 	}

@@ -352,7 +352,7 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 		mail: y.server.store, who: y.who, folder: f, version: y.r.version, now: y.server.opt.Now(),
 		asMoves: c.asMoves, chain: key.chain, client: y.r.client(), view: v, prior: *prior,
 		compose: y.server.composer(y.r),
-		objects: y.server.objects, class: served[f.Class].items,
+		objects: y.server.store, class: served[f.Class].items,
 	}
 	if x.class != nil && len(c.commands) > 0 {
 		byItem(c.commands)
@@ -383,7 +383,7 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 		v.started, v.pos = true, store.After(f.HighestSeq)
 	} else if c.getChanges {
 		p := &planner{
-			mail: y.server.store, objects: y.server.objects, as: y.who.as, box: y.who.box, folder: f, version: y.r.version,
+			mail: y.server.store, objects: y.server.store, as: y.who.as, box: y.who.box, folder: f, version: y.r.version,
 			now: x.now, window: room, budget: budget,
 		}
 		pl, err := p.run(ctx, v)
