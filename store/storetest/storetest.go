@@ -83,6 +83,7 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"ObjectQuota", objectQuota},
 		{"PutAndSend", putAndSend},
 		{"FolderProps", folderProps},
+		{"ObjectModel", objectModel},
 		{"Model", model},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
