@@ -280,10 +280,13 @@ func remember(p, had *ical.Property) ical.Person {
 		}
 	}
 	who := ical.ParsePerson(p)
-	if had.Param(paramReplied) != nil && statusOf(p) == NeedsAction {
-		who.Status, who.RSVP = statusOf(had), false
-		who.Write(p)
+	switch was := ical.ParsePerson(had); {
+	case had.Param(paramReplied) != nil && statusOf(p) == NeedsAction:
+		who.Status, who.RSVP = was.Status, false
+	case p.Param("PARTSTAT") == nil:
+		who.Status, who.RSVP = was.Status, was.RSVP
 	}
+	who.Write(p)
 	return who
 }
 

@@ -19,7 +19,6 @@ import (
 	"waypost/services/autodiscover"
 	"waypost/services/dav"
 	"waypost/services/eas"
-	"waypost/services/meeting"
 )
 
 // Frontend serves phones and calendar programs over HTTP: ActiveSync, CalDAV,
@@ -43,7 +42,7 @@ func (p *Program) Frontend(ctx context.Context) error {
 		Site: p.site(), Protocols: p.announced(), Log: p.Log, ClientAddr: clientAddr, Secure: secure,
 	})
 	calendars := dav.New(p.mail, p.dir, p.gate, dav.Options{
-		Log: p.Log, ClientAddr: clientAddr, Scheduler: meeting.New(p.mail, p.dir, meeting.Options{Log: p.Log}),
+		Log: p.Log, ClientAddr: clientAddr, Scheduler: p.meetings(),
 	})
 	routes := p.routes(phones, finder, calendars)
 

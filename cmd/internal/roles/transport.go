@@ -7,6 +7,7 @@ import (
 	"waypost/internal/envelope"
 	"waypost/services/delivery"
 	"waypost/services/lmtp"
+	"waypost/services/meeting"
 	"waypost/services/smtp"
 )
 
@@ -18,9 +19,14 @@ type deliverer interface {
 
 // deliverNear stores in this process.
 func (p *Program) deliverNear() *delivery.Service {
-	d := delivery.New(p.mail, delivery.Options{MaxSize: int64(p.Config.SMTP.MaxMessageSize), Log: p.Log, Metrics: p.Health.Registry})
+	d := delivery.New(p.mail, delivery.Options{Calendars: p.meetings(), MaxSize: int64(p.Config.SMTP.MaxMessageSize), Log: p.Log, Metrics: p.Health.Registry})
 	p.deliver = d
 	return d
+}
+
+// meetings is the role that delivery and the doors to calendars share.
+func (p *Program) meetings() *meeting.Service {
+	return meeting.New(p.mail, p.dir, meeting.Options{Log: p.Log})
 }
 
 // deliverFar hands over to store servers.
