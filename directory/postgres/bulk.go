@@ -248,9 +248,13 @@ func (b *bulk) object(o *object, d derived, raw []byte) {
 	b.changes = append(b.changes, []any{o.id, o.usn, int16(d.kind), a.epoch, a.enabled, o.guid})
 }
 
-// few is how many rows of a table are inserted one by one, in one round trip
-// for all tables; more are copied, which takes two for each table.
-const few = 30
+const (
+	// few is how many rows are inserted one by one, in one round trip for all
+	// tables; more are copied, which takes two for each table.
+	few = 30
+	// maxList is the same for tables whose rows can be given by column.
+	maxList = 200
+)
 
 // copyIn writes the rows of new objects, and what else is in a batch.
 func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
@@ -262,21 +266,25 @@ func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 	for _, table := range []struct {
 		name    string
 		columns []string
+		types   string // of the columns, where rows may come as a list of each
 		rows    [][]any
 	}{
 		{"object", []string{
 			"id", "guid", "parent", "class", "rdn", "rdn_key", "attributes", "mailbox", "usn_created", "usn_changed", "created", "changed",
 			"kind", "address", "name", "home_mdb", "quota", "hidden", "roles", "terms", "extra", "sid", "names",
-		}, b.objects},
-		{"link", []string{"attribute", "source", "target", "usn"}, b.links},
-		{"cold", []string{"object", "attribute", "place", "value"}, b.cold},
-		{"account", []string{"object", "hash", "epoch", "enabled", "expires", "must_change"}, b.accounts},
-		{"change", []string{"object", "usn", "kind", "epoch", "enabled", "guid"}, b.changes},
+		}, "", b.objects},
+		{"link", []string{"attribute", "source", "target", "usn"}, "int bigint bigint bigint", b.links},
+		{"cold", []string{"object", "attribute", "place", "value"}, "bigint text int bytea", b.cold},
+		{"account", []string{"object", "hash", "epoch", "enabled", "expires", "must_change"}, "bigint text bigint boolean timestamptz boolean", b.accounts},
+		{"change", []string{"object", "usn", "kind", "epoch", "enabled", "guid"}, "bigint bigint smallint bigint boolean uuid", b.changes},
 	} {
 		switch {
 		case len(table.rows) == 0:
 			continue
-		case len(b.objects) <= few && len(table.rows) <= few:
+		case len(table.rows) <= maxList && table.types != "":
+			single.Queue(insertLists(table.name, table.columns, table.types), transposed(table.rows)...)
+			continue
+		case len(table.rows) <= few:
 			for _, row := range table.rows {
 				single.Queue(insertSQL(table.name, table.columns), row...)
 			}
@@ -309,6 +317,33 @@ func insertSQL(table string, columns []string) string {
 	}
 	b.WriteString(")")
 	return b.String()
+}
+
+// insertLists is insertSQL for any number of rows, by a list of each column.
+func insertLists(table string, columns []string, types string) string {
+	var b strings.Builder
+	b.WriteString("INSERT INTO directory." + table + " (" + strings.Join(columns, ", ") + ") SELECT * FROM unnest(")
+	for i, t := range strings.Fields(types) {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("$" + strconv.Itoa(i+1) + "::" + t + "[]")
+	}
+	b.WriteString(")")
+	return b.String()
+}
+
+// transposed makes lists of columns from rows.
+func transposed(rows [][]any) []any {
+	lists := make([]any, len(rows[0]))
+	for i := range lists {
+		list := make([]any, len(rows))
+		for j, row := range rows {
+			list[j] = row[i]
+		}
+		lists[i] = list
+	}
+	return lists
 }
 
 // nameSet tells whose a name is; addresses and UPNs are one name space.
