@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,7 +27,6 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // people are the organisation: each is its number in the list, from 1.
 type people struct {
-	mu        sync.Mutex
 	names     []string
 	delegates map[string][]string
 	groups    map[string][]string
