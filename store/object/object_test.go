@@ -163,10 +163,7 @@ func TestCorpus(t *testing.T) {
 			for _, calendar := range root.Parts("VCALENDAR") {
 				for _, parts := range ical.Series(calendar) {
 					one := &ical.Component{Name: calendar.Name, Properties: calendar.Properties.Clone()}
-					for _, z := range calendar.Parts("VTIMEZONE") {
-						one.Children = append(one.Children, z)
-					}
-					one.Children = append(one.Children, parts...)
+					one.Children = append(calendar.Parts("VTIMEZONE"), parts...)
 					if n++; !same(t, p, one.String()) {
 						odd++
 					}
