@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what is missing: as root with apt-get, and otherwise it says which
-# command to run. Names: postgresql docker-compose swaks wbxml ldap ical
+# command to run. Names: postgresql docker-compose swaks wbxml ldap ical dav
 set -euo pipefail
 
 min_major=15
@@ -32,12 +32,22 @@ have_ldap() { command -v ldapsearch >/dev/null && /usr/bin/python3 -c 'import ld
 # Two libraries that know nothing of each other: tests ask them about recurrence.
 have_ical() { /usr/bin/python3 -c 'import ctypes, dateutil; ctypes.CDLL("libical.so.3")' 2>/dev/null; }
 
+# Programs for calendars and contacts.
+have_dav() {
+	local name
+	for name in vdirsyncer khal khard todoman litmus; do
+		command -v "$name" >/dev/null || return 1
+	done
+	/usr/bin/python3 -c 'import caldav' 2>/dev/null
+}
+
 packages() {
 	case $1 in
 	swaks) echo swaks libnet-ssleay-perl ;;
 	wbxml) echo libwbxml2-utils ;;
 	ldap) echo ldap-utils python3-ldap3 ;;
 	ical) echo python3-dateutil libical3 ;;
+	dav) echo vdirsyncer khal khard todoman python3-caldav litmus ;;
 	*) echo "$1" ;;
 	esac
 }

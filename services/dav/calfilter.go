@@ -2,6 +2,7 @@ package dav
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"waypost/internal/contentline"
@@ -131,7 +132,7 @@ const maxAlarmLead = 400 * 24 * time.Hour
 
 // maxInstances bounds how many instances of a series are looked at for one
 // question.
-const maxInstances = 100_000
+const maxInstances = 20_000
 
 // series judges the instances of a series, or one component that does not recur.
 func (m *calendarMatcher) series(parts []*ical.Component, f *compFilter, zones *ical.Zones, self func(*ical.Component) bool) bool {
@@ -143,6 +144,9 @@ func (m *calendarMatcher) series(parts []*ical.Component, f *compFilter, zones *
 				return true
 			}
 		}
+		return false
+	}
+	if !slices.ContainsFunc(parts, self) {
 		return false
 	}
 	from, to := f.during.closed()

@@ -110,7 +110,7 @@ type Server struct {
 	methods map[string]handler
 
 	mu    sync.Mutex
-	paths map[pathKey]store.FolderID // addresses that clients chose; they never change
+	paths map[pathKey]store.FolderID // addresses that clients chose
 }
 
 type handler func(ctx context.Context, r *request) error

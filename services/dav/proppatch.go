@@ -340,6 +340,9 @@ func setTransparent(n *node, c *change) error { // RFC 6638 section 9.1
 func (s *Server) mkcol(ctx context.Context, r *request) error {
 	n, err := r.body()
 	if err != nil {
+		if fault.Of(err) == fault.Invalid && !strings.Contains(r.http.Header.Get("Content-Type"), "xml") {
+			return httpError(http.StatusUnsupportedMediaType) // RFC 4918 section 9.3.1
+		}
 		return err
 	}
 	calendar := r.http.Method == "MKCALENDAR"

@@ -419,6 +419,7 @@ func TestBadXML(t *testing.T) {
 		"undeclare": `<propfind xmlns="DAV:"><prop><a:b xmlns:a=""/></prop></propfind>`,
 		"other":     `<x xmlns="DAV:"/>`,
 		"noise":     "\x00\x01\x02",
+		"text":      "hello",
 	} {
 		if a := s.do("PROPFIND", "/dav/", body, "Depth: 0"); a.code != 400 {
 			t.Errorf("%s: %d %s", name, a.code, a.body)

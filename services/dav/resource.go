@@ -217,11 +217,7 @@ func (s *Server) inHome(ctx context.Context, r *request, home *resource, name st
 	case home.kind == isCalendarHome && s.opt.Scheduler != nil && name == outboxSegment:
 		return &resource{kind: isOutbox, href: href, owner: home.owner}, nil
 	}
-	id, err := s.folderNamed(ctx, r, home.owner, name)
-	if err != nil {
-		return nil, err
-	}
-	f, err := s.store.Folder(ctx, r.who, home.owner.box, id)
+	f, err := s.folderNamed(ctx, r, home.owner, name)
 	if err != nil {
 		return nil, err
 	}
@@ -243,20 +239,24 @@ const maxPaths = 20_000
 
 // folderNamed finds the folder of a name in a home: an id's text, or what a
 // client chose.
-func (s *Server) folderNamed(ctx context.Context, r *request, o owner, name string) (store.FolderID, error) {
+func (s *Server) folderNamed(ctx context.Context, r *request, o owner, name string) (store.Folder, error) {
 	if id, ok := store.ParseFolderID(name); ok {
-		return id, nil
+		return s.store.Folder(ctx, r.who, o.box, id)
 	}
 	key := pathKey{o.box, name}
 	s.mu.Lock()
 	id := s.paths[key]
 	s.mu.Unlock()
 	if id != 0 {
-		return id, nil
+		f, err := s.store.Folder(ctx, r.who, o.box, id)
+		if err == nil || fault.Of(err) != fault.NotFound {
+			return f, err
+		}
+		// That one is gone, and another may have its name.
 	}
 	all, err := s.collections(ctx, r, o, isCalendar|isBook)
 	if err != nil {
-		return 0, err
+		return store.Folder{}, err
 	}
 	for _, c := range all {
 		if c.props.Path == name {
@@ -266,10 +266,10 @@ func (s *Server) folderNamed(ctx context.Context, r *request, o owner, name stri
 				clear(s.paths)
 			}
 			s.paths[key] = c.folder.ID
-			return c.folder.ID, nil
+			return c.folder, nil
 		}
 	}
-	return 0, errNothing(name)
+	return store.Folder{}, errNothing(name)
 }
 
 // collections are the calendars or address books of a home, the standard ones

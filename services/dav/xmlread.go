@@ -109,6 +109,8 @@ func readXML(from io.Reader) (*node, error) {
 			if len(open) > 0 {
 				top := open[len(open)-1]
 				top.content = append(top.content, content{text: string(t)})
+			} else if !isBlank(t) {
+				return nil, fault.New(fault.Invalid, "text that is no XML")
 			}
 		}
 	}
