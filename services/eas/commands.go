@@ -112,6 +112,10 @@ func (s *Server) table() []command {
 			name: "ResolveRecipients", code: 21, since: wbxml.V25, until: wbxml.V161, run: s.resolveRecipients, body: bodyWBXML,
 			root: wbxml.ResolveRecipientsResolveRecipients, status: wbxml.ResolveRecipientsStatus,
 		},
+		{
+			name: "MeetingResponse", code: 15, since: wbxml.V25, until: wbxml.V161, run: s.meetingResponse, body: bodyWBXML,
+			root: wbxml.MeetingResponseMeetingResponse, status: wbxml.MeetingResponseStatus,
+		},
 	}
 }
 

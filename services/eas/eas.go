@@ -104,6 +104,8 @@ type Options struct {
 	ClientAddr func(*http.Request) netip.Addr
 	// Now is the clock; time.Now by default.
 	Now func() time.Time
+	// Meetings tells others of changes; nil: nobody does.
+	Meetings Meetings
 	// Zone is where days and times without a zone are, in folders that have none
 	// of their own; UTC by default.
 	Zone *time.Location
@@ -168,6 +170,9 @@ func New(mail Store, people People, auth Authenticator, opt Options) *Server {
 	s := &Server{
 		opt: opt.withDefaults(), auth: auth, people: people, store: mail,
 		held: newHeld(), stopping: make(chan struct{}), aliveEvery: 30 * time.Second,
+	}
+	if s.opt.Meetings == nil {
+		s.opt.Meetings = alone{mail}
 	}
 	s.commands = s.table()
 	return s

@@ -29,6 +29,7 @@ type objectReader interface {
 type objectStore interface {
 	objectReader
 	PutObject(ctx context.Context, as directory.Principal, box store.MailboxID, p store.PutObject) (store.Put, error)
+	RemoveObject(ctx context.Context, as directory.Principal, box store.MailboxID, r store.RemoveObject) (store.Seq, error)
 	FolderProps(ctx context.Context, as directory.Principal, box store.MailboxID, folders []store.FolderID) ([]store.FolderProps, error)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"waypost/internal/fault"
+	"waypost/services/eas/wbxml"
 	"waypost/store"
 )
 
@@ -34,6 +35,7 @@ func (x *executor) putObject(ctx context.Context, c *syncCommand) error {
 		return refuse(syncConversion)
 	}
 	var altered bool
+	var said []byte
 	p.Edit = func(old *store.Object) (store.Edit, error) {
 		if p.Item != 0 && (old == nil || old.Folder != x.folder.ID) {
 			return store.Edit{}, fault.New(fault.NotFound, "no such object")
@@ -47,13 +49,15 @@ func (x *executor) putObject(ctx context.Context, c *syncCommand) error {
 		if p.Item != 0 && x.view.opts.conflict != 0 && !bytes.Equal(e.text, old.Text) && !x.view.knew(item, old.Version) {
 			return store.Edit{}, fault.New(fault.Conflict, "changed meanwhile")
 		}
-		altered = e.altered
+		altered, said = e.altered, e.text
 		return store.Edit{Text: e.text}, nil
 	}
-	put, err := x.objects.PutObject(ctx, x.who.as, x.who.box, p)
+	put, err := x.put(ctx, p)
 	if err != nil {
 		return x.failed(c, err)
 	}
+	// Who tells others of a change may have had to change more.
+	altered = altered || put.Changed && !bytes.Equal(put.Object.Text, said) && x.looksOther(put.Object.Text, said)
 	if c.kind != commandAdd {
 		if put.Changed && !altered {
 			r.echo = x.echo(item, put.Entry.Changed, put.Was)
@@ -75,4 +79,43 @@ func (x *executor) putObject(ctx context.Context, c *syncCommand) error {
 	x.view.echoes = append(x.view.echoes, r.echo)
 	x.results = append(x.results, r)
 	return nil
+}
+
+func (x *executor) put(ctx context.Context, p store.PutObject) (store.Put, error) {
+	if meets(&x.folder) {
+		return x.meetings.PutObject(ctx, x.who.as, x.who.box, p, phoneTells(x.version))
+	}
+	return x.objects.PutObject(ctx, x.who.as, x.who.box, p)
+}
+
+// looksOther tells whether a phone sees two texts differently.
+func (x *executor) looksOther(a, b []byte) bool {
+	show := func(text []byte) []byte {
+		var out buffer
+		e := wbxml.NewEncoder(&out)
+		e.Start(wbxml.AirSyncApplicationData)
+		err := x.class.write(e, &x.side, &store.Object{Text: text})
+		e.End()
+		if err != nil || e.Flush() != nil {
+			return nil
+		}
+		return out
+	}
+	return !bytes.Equal(show(a), show(b))
+}
+
+// cancel takes appointments out of the folder, one by one, for each may have
+// others to be told.
+func (x *executor) cancel(ctx context.Context, items []store.ItemID) (map[store.ItemID]store.Seq, error) {
+	gone := map[store.ItemID]store.Seq{}
+	for _, item := range items {
+		seq, err := x.meetings.RemoveObject(ctx, x.who.as, x.who.box, store.RemoveObject{Folder: x.folder.ID, Item: item}, false)
+		switch {
+		case err == nil:
+			gone[item] = seq
+		case fault.Of(err) != fault.NotFound:
+			return nil, err
+		}
+	}
+	return gone, nil
 }

@@ -352,7 +352,7 @@ func (y *syncer) try(ctx context.Context, c *syncCollection, f store.Folder, roo
 		mail: y.server.store, who: y.who, folder: f, version: y.r.version, now: y.server.opt.Now(),
 		asMoves: c.asMoves, chain: key.chain, client: y.r.client(), view: v, prior: *prior,
 		compose: y.server.composer(y.r),
-		objects: y.server.store, class: served[f.Class].items,
+		objects: y.server.store, meetings: y.server.opt.Meetings, class: served[f.Class].items,
 	}
 	if x.class != nil && len(c.commands) > 0 {
 		byItem(c.commands)

@@ -162,18 +162,19 @@ func hashNode(h interface{ Write([]byte) (int, error) }, n *wbxml.Node) {
 
 // executor carries out the commands of one collection.
 type executor struct {
-	mail    mailStore
-	objects objectStore
-	class   itemClass // nil for mail
-	side    side      // of objects
-	who     who
-	folder  store.Folder
-	version wbxml.Version
-	now     time.Time
-	asMoves bool
-	chain   uint64
-	client  string // the phone, for keys that make repeating safe
-	compose *composer
+	mail     mailStore
+	objects  objectStore
+	meetings Meetings
+	class    itemClass // nil for mail
+	side     side      // of objects
+	who      who
+	folder   store.Folder
+	version  wbxml.Version
+	now      time.Time
+	asMoves  bool
+	chain    uint64
+	client   string // the phone, for keys that make repeating safe
+	compose  *composer
 
 	view    view     // what the phone holds; its echoes grow
 	done    record   // of an earlier request with the same key
@@ -522,6 +523,9 @@ func (x *executor) remove(ctx context.Context, cs []syncCommand) (int, error) {
 
 // discard takes items out of the folder and gives the change of each.
 func (x *executor) discard(ctx context.Context, items []store.ItemID) (map[store.ItemID]store.Seq, error) {
+	if meets(&x.folder) && !phoneTells(x.version) {
+		return x.cancel(ctx, items)
+	}
 	gone := map[store.ItemID]store.Seq{}
 	// The trash is a folder of mail: objects that are deleted can be recovered.
 	if x.asMoves && x.class == nil && x.folder.Role != store.RoleTrash {
