@@ -135,6 +135,15 @@ var samples = map[string]string{
 		"--r", "Content-Type: image/png", "Content-ID: <pic>", "Content-Transfer-Encoding: base64", "", "iVBORw0KGgo=", "--r--",
 		"--m", `Content-Type: text/plain; name="notes.txt"`, `Content-Disposition: attachment; filename="notes.txt"`, "", "0123456789", "--m--", "",
 	}, "\n"),
+	"invitation": strings.Join([]string{
+		"From: Bob <bob@example.org>", "To: Ann <ann@example.test>", "Subject: Lunch", "Message-ID: <invite@example.org>",
+		"MIME-Version: 1.0", `Content-Type: text/calendar; method=REQUEST; charset=utf-8`, "",
+		"BEGIN:VCALENDAR", "VERSION:2.0", "METHOD:REQUEST", "BEGIN:VEVENT", "UID:lunch@example.org", "DTSTAMP:20261120T100000Z", "SEQUENCE:1",
+		"DTSTART;TZID=Europe/Berlin:20261201T120000", "DTEND;TZID=Europe/Berlin:20261201T130000", "RRULE:FREQ=WEEKLY;COUNT=3",
+		"SUMMARY:Lunch", "LOCATION:Canteen", "ORGANIZER;CN=Bob:mailto:bob@example.org",
+		"ATTENDEE;RSVP=TRUE;PARTSTAT=NEEDS-ACTION:mailto:ann@example.test",
+		"BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER:-PT15M", "DESCRIPTION:x", "END:VALARM", "END:VEVENT", "END:VCALENDAR", "",
+	}, "\n"),
 	"meeting": strings.Join([]string{
 		"From: Bob <bob@example.org>", "To: Ann <ann@example.test>", "Subject: Accepted: Lunch", "Message-ID: <meet@example.org>",
 		"MIME-Version: 1.0", `Content-Type: text/calendar; method=REPLY; charset=utf-8`, "",

@@ -82,6 +82,7 @@ func (w *itemWriter) writeMessage(e *wbxml.Encoder, x *message, n *store.Entry) 
 	e.Bool(wbxml.EmailRead, n.Flags&store.Seen != 0)
 	class, content := x.class()
 	e.Text(wbxml.EmailMessageClass, class)
+	w.writeMeeting(e, x)
 	e.Text(wbxml.EmailInternetCPID, "65001")
 	if w.version >= wbxml.V120 {
 		e.Text(wbxml.EmailContentClass, content)

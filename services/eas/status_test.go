@@ -37,3 +37,11 @@ func TestEveryStatusHasAnHTTPCode(t *testing.T) {
 		t.Errorf("%d common statuses, want 78", len(httpCodes))
 	}
 }
+
+func TestEveryTableIsTotal(t *testing.T) {
+	for _, k := range fault.Kinds() {
+		if commandFaults[k] == 0 || meetingFaults[k] == 0 || moveFaults[k] == 0 || itemFaults[k] == 0 {
+			t.Errorf("%v: Sync %d, MeetingResponse %d, MoveItems %d, ItemOperations %d", k, commandFaults[k], meetingFaults[k], moveFaults[k], itemFaults[k])
+		}
+	}
+}

@@ -35,7 +35,7 @@ func (p *Program) Frontend(ctx context.Context) error {
 		}
 	}
 	phones := eas.New(p.mail, p.dir, p.gate, eas.Options{
-		Policy: rules, Log: p.Log, Seal: seal, ClientAddr: clientAddr,
+		Policy: rules, Log: p.Log, Seal: seal, ClientAddr: clientAddr, Meetings: p.meetings(),
 		MinHeartbeat: p.Config.EAS.HeartbeatMin.D(), MaxHeartbeat: p.Config.EAS.HeartbeatMax.D(),
 	})
 	finder := autodiscover.New(p.dir, p.gate, autodiscover.Options{
