@@ -111,6 +111,7 @@ var commands = map[string]struct {
 	"room add <address>":              {needDirectory, (*app).roomAdd, "waypost room add hall@example.org --name Hall --capacity 40 --feature projector"},
 	"room list":                       {needDirectory, (*app).roomList, "waypost room list --capacity 10"},
 	"room set <address>":              {needDirectory, (*app).roomSet, "waypost room set hall@example.org --capacity 50"},
+	"room rules <address>":            {needMail, (*app).roomRules, "waypost room rules hall@example.org --minutes 120 --who staff@example.org --delegate office@example.org"},
 	"addresslist add <name>":          {needTree, (*app).addressListAdd, "waypost addresslist add Sales --filter '(department=Sales)'"},
 	"addresslist list":                {needDirectory, (*app).addressListList, "waypost addresslist list"},
 	"addresslist show <name>":         {needDirectory, (*app).addressListShow, "waypost addresslist show Sales --limit 20"},

@@ -29,6 +29,7 @@ type roomCmd struct {
 		Feature  []string `help:"What it has, in place of what was said before; may be repeated." placeholder:"WORD"`
 		Office   *string  `help:"Where it is."`
 	} `cmd:"" help:"Change a room or equipment; what is not named stays."`
+	Rules roomRulesCmd `cmd:"" help:"Show how a room answers who wants to book it, or change that; what is not named stays."`
 }
 
 func (a *app) roomAdd(ctx context.Context, c *cli) error {

@@ -2,12 +2,12 @@ package meeting
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"waypost/directory"
 	"waypost/internal/fault"
 	"waypost/internal/itip"
+	"waypost/internal/zone"
 	"waypost/store"
 )
 
@@ -94,12 +94,8 @@ func (s *Service) isDelegate(ctx context.Context, who, owner directory.ObjectID)
 }
 
 func zoneOf(c store.CalendarSettings) *time.Location {
-	if c.Zone == "" {
-		return time.UTC
+	if l := zone.Load(c.Zone); c.Zone != "" && l != nil {
+		return l
 	}
-	l, err := time.LoadLocation(c.Zone)
-	if err != nil || strings.EqualFold(c.Zone, "local") {
-		return time.UTC
-	}
-	return l
+	return time.UTC
 }
