@@ -263,6 +263,12 @@ func (c *collection) apply(ans *wb.Node) (*wb.Node, error) {
 				c.items[id] = data
 			case wb.AirSyncChange:
 				old := c.items[id]
+				for made := range col.Child(wb.AirSyncResponses).All(wb.AirSyncAdd) {
+					if old == nil && made.Get(wb.AirSyncServerId) == id { // its own, which the server completed
+						old = wb.New(wb.AirSyncApplicationData)
+						c.items[id] = old
+					}
+				}
 				if old == nil {
 					return nil, fmt.Errorf("Sync: change of unknown item %s", id)
 				}
