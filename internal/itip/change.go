@@ -262,7 +262,8 @@ func (s Side) revise(old, now *series, before map[string]*ical.Component) {
 			if who.Status != Delegated || moved {
 				who.Status, who.SentBy = NeedsAction, ""
 			}
-			who.RSVP = moved || who.RSVP || p.Param("RSVP") == nil
+			// Whoever was never asked to answer is not asked now.
+			who.RSVP = who.RSVP || p.Param("RSVP") == nil && who.Role != "NON-PARTICIPANT"
 			who.Write(p)
 			for _, name := range []string{paramReplied, paramFrom, paramTo} {
 				p.SetParam(name)

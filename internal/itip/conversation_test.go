@@ -46,6 +46,13 @@ var everybody = map[string]Person{
 	"dave":  {"dave@example.test", "Dave Díaz"},
 	"room1": {"room1@example.test", "Room 1"},
 	"zoe":   {"zoe@other.example", "Zoe"},
+	// Of RFC 5546 section 4.
+	"a": {"a@example.com", "A"},
+	"b": {"b@example.com", "B"},
+	"c": {"c@example.com", "C"},
+	"d": {"d@example.com", "Hal"},
+	"e": {"e@example.com", "E"},
+	"f": {"f@example.com", "F"},
 }
 
 func (k *talk) side(name string) Side {
@@ -149,6 +156,9 @@ func (k *talk) step(head, body string) {
 		for _, n := range words[2:] {
 			k.members[words[1]] = append(k.members[words[1]], everybody[n])
 		}
+		return
+	case "now": // it is another time
+		k.now, _ = time.Parse(utcForm, words[1])
 		return
 	case "deliver":
 		list, again := k.flight, false

@@ -518,6 +518,9 @@ func (s Side) take(p *ical.Property, who ical.Person, mark string) {
 		have.Status = NeedsAction
 	}
 	have.SentBy, have.To = who.SentBy, who.To
+	if len(who.From) > 0 {
+		have.From = who.From
+	}
 	have.Write(p)
 	p.SetParam(paramReplied, mark)
 	p.SetParam(paramFrom)

@@ -77,7 +77,24 @@ func (s *Service) delivered(ctx context.Context, to directory.Target, env envelo
 	} else {
 		why, err = s.receive(ctx, a, in, cause)
 	}
+	if fault.Of(err) == fault.Conflict && err != nil {
+		err = fault.From(fault.Unavailable, err, "the calendar is busy") // it is asked again
+	}
+	if err == nil && a.owner.Kind.Resource() {
+		err = s.tidy(ctx, a, item)
+	}
 	return why, in.Method, err
+}
+
+// tidy takes a message that was dealt with out of a room's inbox, which nobody
+// reads and which would be full one day. It can be restored for a while.
+func (s *Service) tidy(ctx context.Context, a *actor, item store.ItemID) error {
+	list, err := s.store.EntriesOf(ctx, a.as, a.box, []store.ItemID{item})
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	_, _, err = s.store.Delete(ctx, a.as, a.box, list[0].Folder, []store.ItemID{item}, false)
+	return err
 }
 
 // ignoreInvalid leaves what may pass: a calendar that makes no sense never will.

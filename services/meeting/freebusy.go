@@ -3,8 +3,10 @@ package meeting
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"waypost/directory"
@@ -18,6 +20,8 @@ import (
 const (
 	// MaxPeople whose time can be asked for at once.
 	MaxPeople = 100
+	// atOnce people are asked about, half of a process's connections.
+	atOnce = 4
 	// maxSpan of time that is told at once.
 	maxSpan = 400 * 24 * time.Hour
 	// maxSlots of one person.
@@ -40,12 +44,19 @@ func (s *Service) FreeBusy(ctx context.Context, as directory.Principal, addresse
 		return nil, fault.New(fault.Limit, "at most %d days at once", int(maxSpan/(24*time.Hour)))
 	}
 	all := make([]store.Availability, len(addresses))
+	errs := make([]error, len(addresses))
+	slots := make(chan struct{}, atOnce)
+	var wg sync.WaitGroup
 	for i, address := range addresses {
-		a, err := s.timeOf(ctx, as, address, from, to)
-		if err != nil {
-			return nil, err
-		}
-		all[i] = a
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			all[i], errs[i] = s.timeOf(ctx, as, address, from, to)
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	return all, nil
 }

@@ -10,6 +10,7 @@
 //   - What comes by mail changes a calendar once: the delivery's id goes along, and
 //     what is not newer changes nothing. The mail is in the inbox whatever becomes
 //     of its calendar.
+//   - A message that a room has dealt with goes from its inbox; it can be restored.
 //   - A room answers by what its calendar holds at the commit: of two requests for
 //     the same time one is accepted, however close they come.
 //   - Nobody sees more of another one's time than its settings allow.
@@ -33,6 +34,7 @@ type Store interface {
 	Settings(ctx context.Context, as directory.Principal, box store.MailboxID) (store.Settings, error)
 	Folders(ctx context.Context, as directory.Principal, box store.MailboxID) ([]store.Folder, store.Seq, error)
 	FolderByRole(ctx context.Context, as directory.Principal, box store.MailboxID, r store.Role) (store.Folder, error)
+	Delete(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, items []store.ItemID, onlyMarked bool) (store.Seq, []store.Tombstone, error)
 	EntriesOf(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) ([]store.Entry, error)
 	Messages(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) ([]*store.Message, error)
 	Content(ctx context.Context, as directory.Principal, box store.MailboxID, item store.ItemID) (store.Content, error)

@@ -97,7 +97,7 @@ func (d *people) Delegates(_ context.Context, _ directory.Principal, id director
 // world is a store with the role, and what carries mail: it delivers what is in
 // the outbox to our people, and keeps what is for others.
 type world struct {
-	*testing.T
+	testing.TB
 	dir     *people
 	store   *postgres.Store
 	m       *meeting.Service
@@ -106,7 +106,10 @@ type world struct {
 	outside []string // "METHOD to address"
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB, names ...string) *world {
+	if len(names) == 0 {
+		names = []string{"alice", "bob", "carol", "dave", "room1"}
+	}
 	db, err := pgdb.Open(t.Context(), pgtest.New(t, migrations.Mail), pgdb.Options{Log: quiet})
 	if err != nil {
 		t.Fatal(err)
@@ -117,8 +120,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{
-		T: t, store: s, now: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC),
-		dir: &people{names: []string{"alice", "bob", "carol", "dave", "room1"}, delegates: map[string][]string{}, groups: map[string][]string{}},
+		TB: t, store: s, now: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC),
+		dir: &people{names: names, delegates: map[string][]string{}, groups: map[string][]string{}},
 	}
 	w.m = meeting.New(s, w.dir, meeting.Options{Log: quiet, Now: func() time.Time { return w.now }})
 	w.deliver = delivery.New(s, delivery.Options{Log: quiet, Calendars: w.m})
@@ -266,6 +269,9 @@ func TestMeeting(t *testing.T) {
 	}
 	w.want("bob", "plan", "BUSYSTATUS:TENTATIVE", "ATTENDEE;PARTSTAT=NEEDS-ACTION;RSVP=TRUE:mailto:bob@example.test")
 	w.want("room1", "plan", "BUSYSTATUS:BUSY", "PARTSTAT=ACCEPTED")
+	if n := w.mails("room1"); n != 0 {
+		t.Errorf("the room keeps %d mails", n)
+	}
 	w.want("alice", "plan", "ORGANIZER;CN=Alice:mailto:alice@example.test", "PARTSTAT=ACCEPTED;X-WAYPOST-REPLIED=0-20261124T080100Z:mailto:room1@example.test")
 	if w.mails("bob") != 1 || w.mails("alice") != 1 {
 		t.Errorf("bob has %d mails, alice %d", w.mails("bob"), w.mails("alice"))
