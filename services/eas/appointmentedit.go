@@ -94,7 +94,7 @@ func (s *side) differs(text []byte, said *calendar.Appointment, body bodyText) b
 			b.Zone = x.a.Zone
 			b.Zone.StandardName, b.Zone.DaylightName = "", ""
 		}
-		b.Meeting, b.Response = x.a.Meeting, x.a.Response // only read
+		b.Meeting, b.Response, b.Online, b.Replied = x.a.Meeting, x.a.Response, x.a.Online, x.a.Replied // only read
 		b.Exceptions = slices.Clone(b.Exceptions)
 		slices.SortStableFunc(b.Exceptions, func(x, y calendar.Exception) int { return x.Original.Compare(y.Original) })
 		for i, ex := range b.Exceptions {

@@ -185,8 +185,15 @@ func writeOne(e *wbxml.Encoder, s *side, a, of *calendar.Appointment) {
 		}
 	}
 	number(wbxml.CalendarResponseType, func(a *calendar.Appointment) int { return a.Response })
+	if !a.Replied.IsZero() && (of == nil || !a.Replied.Equal(of.Replied)) {
+		e.Text(wbxml.CalendarAppointmentReplyTime, a.Replied.UTC().Format(compact))
+	}
 	if of == nil {
 		e.Bool(wbxml.CalendarDisallowNewTimeProposal, a.NoCounter)
+	}
+	if s.version >= wbxml.V141 {
+		text(wbxml.CalendarOnlineMeetingConfLink, a.Online.Conference, master.Online.Conference)
+		text(wbxml.CalendarOnlineMeetingExternalLink, a.Online.Link, master.Online.Link)
 	}
 }
 

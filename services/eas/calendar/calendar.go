@@ -37,13 +37,21 @@ type Appointment struct {
 	Attendees  []Attendee
 	Respond    bool // answers are asked for
 	NoCounter  bool // and no other times
-	Response   int  // 0 none, 1 organizer, 2 tentative, 3 accepted, 4 declined, 5 not answered; only read
+	Online     Online
+	Replied    time.Time // when one's own answer was given; only read
+	Response   int       // 0 none, 1 organizer, 2 tentative, 3 accepted, 4 declined, 5 not answered; only read
 	Recurrence *Recurrence
 	Exceptions []Exception
 	// Partial says that the series has more than ActiveSync can say (a rule of
 	// another kind, or added dates). Then Recurrence is nil, or does not say all,
 	// and Write leaves the series' rules as they are.
 	Partial bool
+}
+
+// Online is where a meeting is on the network; only read.
+type Online struct {
+	Conference string // of the organization's own system
+	Link       string // for everybody
 }
 
 // Person is a name and a mail address.
@@ -125,12 +133,27 @@ func read(c *ical.Component, zones *ical.Zones, me string) (*Appointment, error)
 	if stamp, err := c.Time("DTSTAMP"); err == nil && !stamp.IsZero() {
 		a.Stamp, _ = zones.Instant(stamp)
 	}
-	a.Busy, a.Sensitive = busy(c), sensitive(c)
+	a.Busy, a.Sensitive, a.Online = busy(c), sensitive(c), online(c)
+	if t, err := c.Time("X-MICROSOFT-CDO-REPLYTIME"); err == nil && !t.IsZero() {
+		a.Replied, _ = zones.Instant(t)
+	}
 	if before, ok := c.Reminder(); ok {
 		a.Reminder = int(before / time.Minute)
 	}
 	readPeople(a, c, me)
 	return a, nil
+}
+
+// online reads the links as Exchange, RFC 7986 and others write them.
+func online(c *ical.Component) Online {
+	o := Online{Conference: c.Text("X-MICROSOFT-ONLINEMEETINGCONFLINK")}
+	for _, name := range []string{"X-MICROSOFT-ONLINEMEETINGEXTERNALLINK", "X-MICROSOFT-SKYPETEAMSMEETINGURL", "CONFERENCE", "X-GOOGLE-CONFERENCE"} {
+		if v := strings.TrimSpace(c.Text(name)); strings.HasPrefix(v, "https:") || strings.HasPrefix(v, "http:") {
+			o.Link = v
+			break
+		}
+	}
+	return o
 }
 
 var busyWords = []string{"FREE", "TENTATIVE", "BUSY", "OOF", "WORKINGELSEWHERE"}
