@@ -93,7 +93,10 @@ func (s Side) organized(old, now *series) Result {
 			}
 		}
 	}
-	r := Result{Messages: s.write(list, old, now), Why: "organized"}
+	r := Result{Why: "organized"}
+	if !s.Quiet {
+		r.Messages = s.write(list, old, now)
+	}
 	for _, n := range list {
 		for _, who := range n.to {
 			for _, id := range now.order {
@@ -238,7 +241,10 @@ func (s Side) revise(old, now *series, before map[string]*ical.Component) {
 				c.Put(asked.Clone())
 			}
 		}
-		if moved {
+		switch {
+		case s.Quiet:
+			c.Remove(askedName)
+		case moved:
 			c.SetValue(askedName, strconv.Itoa(sequence(c)))
 		}
 		if changed || excluded || moved || c.Prop("DTSTAMP") == nil {

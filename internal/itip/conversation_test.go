@@ -26,6 +26,7 @@ var update = flag.Bool("update", false, "write what is answered into the convers
 //	== bob answers ACCEPTED [instance] [words] · bob proposes from to
 //	== alice declines bob's    proposal
 //	== deliver [again|back]    what was sent goes to its recipients; once more; the last first
+//	== quiet alice             her program tells others itself
 //	== mail from zoe to bob    a calendar follows, as it came
 //	== show bob
 type talk struct {
@@ -36,6 +37,7 @@ type talk struct {
 	before  []Message
 	out     *bytes.Buffer
 	aliases map[string][]string
+	quiet   string
 	members map[string][]Person
 }
 
@@ -157,6 +159,9 @@ func (k *talk) step(head, body string) {
 			k.members[words[1]] = append(k.members[words[1]], everybody[n])
 		}
 		return
+	case "quiet": // whose program tells others itself
+		k.quiet = words[1]
+		return
 	case "now": // it is another time
 		k.now, _ = time.Parse(utcForm, words[1])
 		return
@@ -205,6 +210,7 @@ func (k *talk) step(head, body string) {
 	}
 	name := words[0]
 	s := k.side(name)
+	s.Quiet = k.quiet == name
 	if words[1] == "as" {
 		s.SentBy = everybody[words[2]].Address
 		words = append(words[:1], words[3:]...)

@@ -30,6 +30,9 @@ type Side struct {
 	Canon func(address string) string
 	// Zone is whose time a floating one is; nil: UTC.
 	Zone *time.Location
+	// Quiet says that the owner's program tells others itself, with numbers of its
+	// own: answers to any of them count.
+	Quiet bool
 	// Members are the people of groups that are invited, by the group's canonical
 	// address: they are invited beside it.
 	Members map[string][]Person

@@ -11,6 +11,7 @@ import (
 // put runs a door's change and adds what it means for others.
 func (s *Service) put(ctx context.Context, a *actor, p store.PutObject, quiet bool) (res store.Put, err error) {
 	c := s.call(a, p.Once)
+	c.side.Quiet = quiet
 	edit := p.Edit
 	p.Edit = func(old *store.Object) (store.Edit, error) {
 		e, err := edit(old)
@@ -50,6 +51,7 @@ func (s *Service) put(ctx context.Context, a *actor, p store.PutObject, quiet bo
 
 func (s *Service) remove(ctx context.Context, a *actor, r store.RemoveObject, quiet bool) (seq store.Seq, err error) {
 	c := s.call(a, "")
+	c.side.Quiet = quiet
 	more := r.Send
 	r.Send = func(old *store.Object) ([]store.Outgoing, error) {
 		var all []store.Outgoing
