@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -152,16 +154,28 @@ func (s *site) copies(user, calendar string) (map[string]string, error) {
 // the program is killed again and again and every request is repeated until it is
 // answered. Everybody hears of every meeting once, and once of its end.
 func TestMeetings(t *testing.T) {
-	k := newSink(t)
-	s := newSite(t)
+	k, s := newSink(t), newSite(t)
 	s.freePorts()
 	s.env = append(s.env, "WAYPOST_SMTP_SMART_HOST="+k.addr)
 	s.serve()
+	meetings(t, s, k)
+}
+
+// TestMeetingsSeparate is the same with the four programs.
+func TestMeetingsSeparate(t *testing.T) {
+	k, s := newSink(t), newSeparate(t)
+	s.env = append(s.env, "WAYPOST_SMTP_SMART_HOST="+k.addr)
+	s.startSeparate()
+	meetings(t, s, k)
+}
+
+func meetings(t *testing.T, s *site, k *sink) {
+	t.Helper()
 	s.organisation("alice", "bob")
 	s.must("room", "add", "room1@"+domain, "--name", "Room 1")
 	alice, bob := s.calendar(t, "alice"), s.calendar(t, "bob")
 
-	const meetings = 8
+	const count = 8
 	request := func(method, path, body string, ok ...int) {
 		t.Helper()
 		eventually(t, 60*time.Second, method+" "+path, func() error {
@@ -197,25 +211,22 @@ END:VEVENT
 END:VCALENDAR
 `, uid(i), time.Now().AddDate(0, 0, 7).Format("20060102"), 8+i, i), "\n", "\r\n")
 	}
-	stop := make(chan struct{})
 	var killer sync.WaitGroup
 	killer.Go(func() {
-		for range 3 {
-			select {
-			case <-stop:
-				return
-			case <-time.After(700 * time.Millisecond):
-			}
+		names := slices.Sorted(maps.Keys(s.launch))
+		for i := range 3 {
+			time.Sleep(700 * time.Millisecond)
+			name := names[i%len(names)]
 			s.mu.Lock()
-			p := s.proc["waypost"]
+			p := s.proc[name]
 			s.mu.Unlock()
 			_ = p.cmd.Process.Signal(syscall.SIGKILL)
 			<-p.done
-			s.launch["waypost"]()
+			s.launch[name]()
 			s.await()
 		}
 	})
-	for i := range meetings {
+	for i := range count {
 		path := alice + fmt.Sprintf("m%d.ics", i)
 		for range 2 { // a client that repeats itself
 			request("PUT", path, text(i), http.StatusCreated, http.StatusNoContent)
@@ -225,7 +236,7 @@ END:VCALENDAR
 	once := func(what, subject, method string) {
 		t.Helper()
 		eventually(t, 60*time.Second, what, func() error {
-			for i := range meetings {
+			for i := range count {
 				subj := fmt.Sprintf("Subject: %sMeeting %d.", subject, i)
 				if n := len(k.ids(subj, "method="+method)); n != 1 {
 					return fmt.Errorf("outside has %d different messages %q", n, subj)
@@ -233,7 +244,7 @@ END:VCALENDAR
 			}
 			return nil
 		})
-		for i := range meetings {
+		for i := range count {
 			letterTo(t, s, "bob", fmt.Sprintf("Subject: %sMeeting %d.\r\n", subject, i))
 		}
 	}
@@ -247,10 +258,10 @@ END:VCALENDAR
 		if err != nil {
 			return err
 		}
-		if len(theirs) != meetings || len(mine) != meetings {
+		if len(theirs) != count || len(mine) != count {
 			return fmt.Errorf("bob has %d, alice %d", len(theirs), len(mine))
 		}
-		for i := range meetings {
+		for i := range count {
 			if !strings.Contains(theirs[uid(i)], "BUSYSTATUS:TENTATIVE") {
 				return fmt.Errorf("bob's copy is\n%s", theirs[uid(i)])
 			}
@@ -260,7 +271,7 @@ END:VCALENDAR
 		}
 		return nil
 	})
-	for i := range meetings {
+	for i := range count {
 		letterTo(t, s, "alice", fmt.Sprintf("Subject: Accepted: Meeting %d.\r\n", i))
 	}
 
@@ -288,7 +299,7 @@ END:VCALENDAR
 		return err
 	})
 
-	for i := range meetings {
+	for i := range count {
 		request("DELETE", alice+fmt.Sprintf("m%d.ics", i), "", http.StatusNoContent, http.StatusOK, http.StatusNotFound)
 	}
 	once("everybody hears of the end", "Cancelled: ", "CANCEL")
