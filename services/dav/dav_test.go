@@ -164,7 +164,7 @@ func (s *site) as(who, method, path, body string, head ...string) answer {
 	s.h.ServeHTTP(w, r)
 	b, _ := io.ReadAll(w.Result().Body)
 	a := answer{w.Code, w.Result().Header, string(b)}
-	if strings.HasPrefix(a.Get("Content-Type"), "application/xml") {
+	if _, bench := s.t.(*testing.B); !bench && strings.HasPrefix(a.Get("Content-Type"), "application/xml") {
 		if _, err := readXML(bytes.NewReader(b)); err != nil {
 			s.t.Fatalf("%s %s: the answer is no XML: %v\n%s", method, path, err, b)
 		}
