@@ -173,6 +173,7 @@ type request struct {
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	begun := s.opt.Now()
 	r := &request{server: s, http: hr, out: &output{w: w}, prefer: readPrefer(hr.Header)}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTime)) // the server takes it off for the next request
 	log := s.opt.Log.With("proto", "dav")
 	defer func() {
 		p := recover()

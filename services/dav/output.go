@@ -1,6 +1,16 @@
 package dav
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
+
+// A request has to arrive within readTime, and a piece of an answer has to be
+// taken within writeTime: nobody holds a connection by being slow for ever.
+const (
+	readTime  = 10 * time.Minute
+	writeTime = 2 * time.Minute
+)
 
 // heldBack is how much of an answer is kept until it is clear that it will be
 // whole: until then a failure can still be told instead.
@@ -41,6 +51,8 @@ func (o *output) reset() bool {
 }
 
 func (o *output) flush() {
+	deadline := http.NewResponseController(o.w)
+	_ = deadline.SetWriteDeadline(time.Now().Add(writeTime)) // a recorder of a test has none
 	if !o.started {
 		o.started = true
 		if o.code == 0 {
@@ -57,6 +69,7 @@ func (o *output) flush() {
 func (o *output) close() error {
 	if !o.broken {
 		o.flush()
+		_ = http.NewResponseController(o.w).SetWriteDeadline(time.Time{}) // the connection's next request has its own
 	}
 	return o.err
 }
