@@ -50,27 +50,46 @@ func (s *Store) user(ctx context.Context, as directory.Principal, e *entry) (dir
 	return found[0], nil
 }
 
+// keptPeople is how many people's wide attributes are kept: those whose programs
+// ask now. A few KiB each.
+const keptPeople = 4096
+
+// as tells whether an object that was read is as the view has it.
+func (o *object) as(e *entry) bool {
+	if o.account == nil {
+		return o.usn == e.usn && e.epoch == 0
+	}
+	return o.usn == e.usn && o.account.epoch == e.epoch && o.account.enabled == e.enabled
+}
+
 // users reads the wide attributes of entries and keeps their order. Without
 // all, only what the address list shows is told.
 func (s *Store) users(ctx context.Context, entries []*entry, all bool) ([]directory.User, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
-	ids := make([]directory.ObjectID, len(entries))
-	for i, e := range entries {
-		ids[i] = e.id
+	byID := make(map[directory.ObjectID]*object, len(entries))
+	var ids []directory.ObjectID
+	for _, e := range entries {
+		if o, ok := s.people.GetIfPresent(e.id); ok && o.as(e) {
+			byID[e.id] = o
+		} else {
+			ids = append(ids, e.id)
+		}
 	}
-	rows, err := s.db.Query(ctx, objectSQL+`o.id = ANY($1)`, ids)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := pgx.CollectRows(rows, scanObject)
-	if err != nil {
-		return nil, err
-	}
-	byID := make(map[directory.ObjectID]*object, len(objects))
-	for _, o := range objects {
-		byID[o.id] = o
+	if len(ids) > 0 {
+		rows, err := s.db.Query(ctx, objectSQL+`o.id = ANY($1)`, ids)
+		if err != nil {
+			return nil, err
+		}
+		objects, err := pgx.CollectRows(rows, scanObject)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range objects {
+			byID[o.id] = o
+			s.people.Set(o.id, o)
+		}
 	}
 	users := make([]directory.User, 0, len(entries))
 	for _, e := range entries {

@@ -31,6 +31,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/maypok86/otter/v2"
+
 	"waypost/directory"
 	"waypost/directory/index"
 	"waypost/directory/schema"
@@ -84,6 +86,7 @@ type Store struct {
 	whole   directory.USN // all changes up to it are in the view; who holds sync reads it
 	view    view
 	feed    feed
+	people  *otter.Cache[directory.ObjectID, *object] // as they were read; see object.as
 }
 
 // Open reads the whole directory (480,000 objects take seconds) and answers
@@ -99,6 +102,7 @@ func Open(ctx context.Context, db *pgdb.DB, o Options) (_ *Store, err error) {
 	s := &Store{
 		db: db, hash: o.Hash, among: o.Among, log: o.Log, news: make(chan lockNews, maxNews), notify: db.Notifier(channel),
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1),
+		people: otter.Must(&otter.Options[directory.ObjectID, *object]{MaximumSize: keptPeople}),
 	}
 	s.schema.Store(productSchema())
 	if err := s.fill(ctx); err != nil {
