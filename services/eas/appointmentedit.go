@@ -56,12 +56,27 @@ func (appointmentItems) edit(s *side, old *store.Object, c *syncCommand) (edited
 		return edited{}, err
 	}
 	r.html(parts)
+	if c.instance == "" {
+		if err := r.files(c, masterOf(parts)); err != nil {
+			return edited{}, err
+		}
+	}
 	text := replaced(x.root, x.parts, parts)
 	if old != nil && !bytes.Equal(text, old.Text) {
 		stamp(parts, s.now, s.version >= wbxml.V160)
 		text = calendarOf(x.root).Append(nil)
 	}
 	return edited{text: text, altered: s.differs(text, x.a, r.body)}, nil
+}
+
+// masterOf gives the component of a whole series, or the only one.
+func masterOf(parts []*ical.Component) *ical.Component {
+	for _, c := range parts {
+		if !c.Is("VTIMEZONE") && c.Prop("RECURRENCE-ID") == nil {
+			return c
+		}
+	}
+	return parts[0]
 }
 
 // stamp notes when a text was changed; from 16.0 on the server also says which

@@ -60,6 +60,9 @@ func (appointmentItems) write(e *wbxml.Encoder, s *side, o *store.Object) error 
 		return e.Err()
 	}
 	writeAppointment(e, s, x.a, x.body())
+	if s.version >= wbxml.V160 {
+		writeFiles(e, o.Item, masterOf(x.parts))
+	}
 	return e.Err()
 }
 

@@ -1,6 +1,7 @@
 package eas
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -12,18 +13,28 @@ import (
 	"waypost/store"
 )
 
-// attachment is a file of a message, ready to be read.
+// attachment is a file of a message or an object, ready to be read.
 type attachment struct {
 	part        *mail.Part
-	contentType string
 	received    io.ReaderAt
+	data        *bytes.Reader // of an object's; the two above are nil
+	mediaType   string
+	contentType string // with its parameters
 }
 
 // reader reads the file without its transfer encoding.
-func (a *attachment) reader() io.Reader { return a.part.Decoded(a.received) }
+func (a *attachment) reader() io.Reader {
+	if a.data != nil {
+		return io.NewSectionReader(a.data, 0, a.data.Size())
+	}
+	return a.part.Decoded(a.received)
+}
 
 // size reads the file once to know its length, unless it is stored as it is.
 func (a *attachment) size() (int64, error) {
+	if a.data != nil {
+		return a.data.Size(), nil
+	}
 	switch a.part.Encoding {
 	case "7bit", "8bit", "binary":
 		return a.part.Size(), nil
@@ -37,6 +48,9 @@ func (a *attachment) size() (int64, error) {
 
 // attachment finds the file that a FileReference names.
 func (s *Server) attachment(ctx context.Context, r *request, ref string) (*attachment, error) {
+	if item, id, ok := parseObjectReference(strings.TrimSpace(ref)); ok {
+		return s.objectFile(ctx, r, item, id)
+	}
 	item, path, ok := parseReference(strings.TrimSpace(ref))
 	if !ok {
 		return nil, fault.New(fault.Invalid, "no such reference")
@@ -56,7 +70,7 @@ func (s *Server) attachment(ctx context.Context, r *request, ref string) (*attac
 	if err != nil {
 		return nil, err
 	}
-	a := &attachment{part: p, contentType: p.MediaType(), received: received}
+	a := &attachment{part: p, mediaType: p.MediaType(), contentType: p.MediaType(), received: received}
 	if cs := p.Params["charset"]; p.Type == "text" && cs != "" && !strings.ContainsAny(cs, "\"\\;\r\n ") {
 		a.contentType += "; charset=" + cs
 	}

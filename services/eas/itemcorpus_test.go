@@ -47,7 +47,7 @@ var serversOnly = []wbxml.Tag{
 
 // never are those that they never send at all.
 var never = []wbxml.Tag{
-	wbxml.CalendarOnlineMeetingConfLink, wbxml.CalendarOnlineMeetingExternalLink, wbxml.CalendarAppointmentReplyTime, wbxml.CalendarResponseType, wbxml.AirSyncBaseNativeBodyType, wbxml.NotesLastModifiedDate,
+	wbxml.AirSyncBaseAttachments, wbxml.CalendarOnlineMeetingConfLink, wbxml.CalendarOnlineMeetingExternalLink, wbxml.CalendarAppointmentReplyTime, wbxml.CalendarResponseType, wbxml.AirSyncBaseNativeBodyType, wbxml.NotesLastModifiedDate,
 }
 
 // said is what a phone says of an item that it was shown.

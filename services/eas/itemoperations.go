@@ -272,7 +272,7 @@ func (o *itemOps) file(ctx context.Context, e *wbxml.Encoder, n *wbxml.Node) err
 		e.Text(wbxml.ItemOperationsRange, strconv.FormatInt(from, 10)+"-"+strconv.FormatInt(from+max(count, 1)-1, 10))
 		e.Int(wbxml.ItemOperationsTotal, total)
 	}
-	e.Text(wbxml.AirSyncBaseContentType, a.part.MediaType())
+	e.Text(wbxml.AirSyncBaseContentType, a.mediaType)
 	if o.parts != nil {
 		e.Int(wbxml.ItemOperationsPart, int64(o.parts.add(count, open)))
 	} else {

@@ -129,12 +129,13 @@ func (y *syncer) tellsMade(a *collectionAnswer, r reply) bool {
 	return r.command.kind == commandAdd && a.folder.Class == store.ClassCalendar && !y.r.before(wbxml.V160)
 }
 
-func (w *itemWriter) writeMade(e *wbxml.Encoder, f *fetchedItem) {
+func (w *itemWriter) writeMade(e *wbxml.Encoder, c *syncCommand, f *fetchedItem) {
 	if f == nil || f.obj == nil || w.version < wbxml.V160 {
 		return
 	}
 	e.Start(wbxml.AirSyncApplicationData)
 	e.Text(wbxml.CalendarUID, f.obj.UID)
+	writeFileNames(e, f.obj.Item, c)
 	e.End()
 }
 

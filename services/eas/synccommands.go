@@ -278,7 +278,16 @@ func (x *executor) run(ctx context.Context, cs []syncCommand) ([]reply, error) {
 // say tells whether a command is answered: success is silent, except of Add
 // (MS-ASCMD 2.2.3.42.2).
 func (x *executor) say(c *syncCommand, r result) (reply, bool) {
-	return reply{command: c, status: r.status, item: r.item}, c.kind == commandAdd || r.status != syncOK
+	said := c.kind == commandAdd || r.status != syncOK
+	if x.class != nil && c.kind == commandChange && r.status == syncOK && bringsFiles(c) && x.version >= wbxml.V160 {
+		r.item, said = itemOf(c), true // with the references of its files (MS-ASCMD 2.2.3.24)
+	}
+	return reply{command: c, status: r.status, item: r.item}, said
+}
+
+func itemOf(c *syncCommand) store.ItemID {
+	item, _ := parseItem(c.server)
+	return item
 }
 
 func (x *executor) failed(c *syncCommand, err error) error {

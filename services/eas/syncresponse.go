@@ -80,7 +80,7 @@ func (y *syncer) writeReplies(ctx context.Context, e *wbxml.Encoder, a *collecti
 				e.Text(wbxml.AirSyncServerId, itemID(r.item))
 				e.Int(wbxml.AirSyncStatus, int64(r.status))
 				writeNewFiles(e, r.command, a.fetched[r.item])
-				w.writeMade(e, a.fetched[r.item])
+				w.writeMade(e, r.command, a.fetched[r.item])
 				e.End()
 				continue
 			}
@@ -109,6 +109,11 @@ func (y *syncer) writeReplies(ctx context.Context, e *wbxml.Encoder, a *collecti
 			continue
 		}
 		e.Int(wbxml.AirSyncStatus, int64(r.status))
+		if w.class != nil && r.command.kind == commandChange && r.status == syncOK {
+			e.Start(wbxml.AirSyncApplicationData)
+			writeFileNames(e, r.item, r.command)
+			e.End()
+		}
 		e.End()
 	}
 	e.End()
