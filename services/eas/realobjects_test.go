@@ -1,8 +1,10 @@
 package eas
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"waypost/directory"
 	"waypost/services/eas/wbxml"
@@ -119,5 +121,55 @@ func TestRealObjects(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkIncrementalCalendar is a sync of 14.1 that shows one changed event of
+// a calendar of 5,000, without a filter and with one.
+func BenchmarkIncrementalCalendar(b *testing.B) {
+	for name, filter := range map[string]string{"all": "0", "month": "5"} {
+		b.Run(name, func(b *testing.B) {
+			st, s := realServer(b, 0)
+			ctx, as := b.Context(), directory.System("test")
+			f, err := st.FolderByRole(ctx, as, 7, store.RoleCalendar)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var items []store.ItemID
+			put := func(item store.ItemID, i, n int) {
+				text := crlf(fmt.Sprintf(modelEvent, i, fmt.Sprint("event ", n), time.Now().AddDate(0, 0, 60-i%120).UTC().Format(compact)))
+				p, err := st.PutObject(ctx, as, 7, store.PutObject{
+					Folder: f.ID, Item: item, Edit: func(*store.Object) (store.Edit, error) { return store.Edit{Text: []byte(text)}, nil },
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if item == 0 {
+					items = append(items, p.Entry.Item)
+				}
+			}
+			for i := range 5000 {
+				put(0, i, 0)
+			}
+			p := &testPhone{h: s, version: wbxml.V141, device: "bench"}
+			id := f.ID.String()
+			options := "<WindowSize>512</WindowSize><Options><FilterType>" + filter + "</FilterType></Options>"
+			c := syncOnce(b, p, syncOnce(b, p, "0", id, "").Get(wbxml.AirSyncSyncKey), id, options)
+			for c.Has(wbxml.AirSyncMoreAvailable) {
+				c = syncOnce(b, p, c.Get(wbxml.AirSyncSyncKey), id, "")
+			}
+			key := c.Get(wbxml.AirSyncSyncKey)
+			var took time.Duration
+			for i := range b.N {
+				put(items[i%30], i%30, i+1) // one that is to come
+				began := time.Now()
+				c := syncOnce(b, p, key, id, "")
+				took += time.Since(began)
+				if key = c.Get(wbxml.AirSyncSyncKey); !c.Has(wbxml.AirSyncCommands, wbxml.AirSyncChange) {
+					b.Fatalf("answer %s", c)
+				}
+			}
+			b.ReportMetric(float64(took.Microseconds())/float64(b.N), "µs/sync")
+		})
 	}
 }
