@@ -121,6 +121,14 @@ func (m *memory) PutObject(_ context.Context, as directory.Principal, box store.
 	return put, nil
 }
 
+func (m *memory) RemoveObject(ctx context.Context, as directory.Principal, box store.MailboxID, r store.RemoveObject) (store.Seq, error) {
+	seq, gone, err := m.Delete(ctx, as, box, r.Folder, []store.ItemID{r.Item}, false)
+	if err == nil && len(gone) == 0 {
+		err = fault.New(fault.NotFound, "no such object")
+	}
+	return seq, err
+}
+
 func (m *memory) Objects(_ context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) ([]*store.Object, error) {
 	leave, err := m.in("Objects", as, box)
 	if err != nil {
