@@ -21,20 +21,23 @@ import (
 )
 
 type mailboxCmd struct {
-	Import struct {
-		Address string `arg:"" help:"Whose mailbox."`
-		Path    string `arg:"" type:"path" help:"An mbox file, a Maildir, one .eml or a folder of them."`
-		Folder  string `help:"Put everything below this folder instead of where the files say."`
-	} `cmd:"" help:"Bring messages into a mailbox. Safe to repeat: what is there already is passed over."`
+	Import mailboxImportCmd `cmd:"" help:"Bring messages, calendars and contacts into a mailbox. Safe to repeat: what is there already is passed over."`
 	Export struct {
 		Address string `arg:""`
 		Dir     string `arg:"" type:"path" help:"A folder that does not exist yet."`
-	} `cmd:"" help:"Write a mailbox as Maildirs, one a folder."`
+	} `cmd:"" help:"Write a mailbox: Maildirs, one .ics for each calendar, task list and folder of notes, one .vcf for each address book."`
 	Show struct {
 		Address string `arg:""`
 	} `cmd:"" help:"Show a mailbox's folders and sizes."`
 	Deleted deletedCmd `cmd:"" help:"List what was deleted for good and can still be restored."`
 	Restore restoreCmd `cmd:"" help:"Bring back what was deleted for good."`
+}
+
+type mailboxImportCmd struct {
+	Address   string `arg:"" help:"Whose mailbox."`
+	Path      string `arg:"" type:"path" help:"An mbox file, a Maildir, one .eml, a calendar (.ics), an address book (.vcf), a folder of them, or an export."`
+	Folder    string `help:"Put everything into or below this folder instead of where the files say."`
+	NewFolder bool   `help:"Calendars and contacts into a folder of their own, named as the calendar is (X-WR-CALNAME), else as the file."`
 }
 
 // boxOf gives the mailbox of an address and who the command line acts as in it.
@@ -68,23 +71,25 @@ func (f *folders) at(ctx context.Context, path []string) (store.Folder, error) {
 	if len(path) == 0 {
 		path = []string{"inbox"}
 	}
+	return f.find(ctx, path, store.ClassMail)
+}
+
+// find finds or makes a folder. Where a folder of another class has the name of
+// one for objects, the class stands behind it.
+func (f *folders) find(ctx context.Context, path []string, class store.Class) (store.Folder, error) {
 	var parent store.Folder
 	for i, name := range path {
-		found := false
-		for _, g := range f.list {
-			same := g.Parent == parent.ID && strings.EqualFold(g.Name, name)
-			if i == 0 && g.Role != store.RoleNone && g.Role == standard[strings.ToLower(name)] {
-				same = true
-			}
-			if same {
-				parent, found = g, true
-				break
-			}
+		last := i == len(path)-1 && class != store.ClassMail
+		at := f.index(parent.ID, name, i == 0)
+		if last && at >= 0 && f.list[at].Class != class {
+			name = fmt.Sprintf("%s (%s)", name, class)
+			at = f.index(parent.ID, name, false)
 		}
-		if found {
+		if at >= 0 {
+			parent = f.list[at]
 			continue
 		}
-		made, err := f.a.mail.CreateFolder(ctx, f.as, f.box, store.Folder{Parent: parent.ID, Name: name, Class: store.ClassMail, Subscribed: true})
+		made, err := f.a.mail.CreateFolder(ctx, f.as, f.box, store.Folder{Parent: parent.ID, Name: name, Class: class, Subscribed: true})
 		if err != nil {
 			return store.Folder{}, fmt.Errorf("folder %s: %w", strings.Join(path[:i+1], "/"), err)
 		}
@@ -94,16 +99,16 @@ func (f *folders) at(ctx context.Context, path []string) (store.Folder, error) {
 	return parent, nil
 }
 
+func (f *folders) index(parent store.FolderID, name string, first bool) int {
+	return slices.IndexFunc(f.list, func(g store.Folder) bool {
+		return g.Parent == parent && strings.EqualFold(g.Name, name) ||
+			first && g.Role != store.RoleNone && g.Role == standard[strings.ToLower(name)]
+	})
+}
+
 func (a *app) mailboxImport(ctx context.Context, c *cli) error {
 	in := c.Mailbox.Import
 	as, box, err := a.boxOf(ctx, in.Address)
-	if err != nil {
-		return err
-	}
-	if _, err := a.mail.Mailbox(ctx, as, box); err != nil {
-		return err
-	}
-	list, _, err := a.mail.Folders(ctx, as, box)
 	if err != nil {
 		return err
 	}
@@ -111,14 +116,47 @@ func (a *app) mailboxImport(ctx context.Context, c *cli) error {
 	if err != nil {
 		return fault.From(fault.Of(err), err, "%s cannot be read", in.Path)
 	}
+	bar := progress("importing", total, true)
+	res, err := a.importInto(ctx, as, box, in, func(n int64) { _ = bar.Add64(n) })
+	_ = bar.Finish()
+	if err != nil {
+		return err
+	}
+	if info, err := os.Stat(in.Path); err == nil && !info.IsDir() && info.Size() > 0 && res.Imported+res.Present+res.Objects.Files == 0 {
+		return fault.New(fault.Invalid, "there is no message in %s: it is neither an mbox file, an .eml, a calendar nor an address book", in.Path)
+	}
+	if err := a.out.show(res, func(w io.Writer) { res.people(w, in.Address) }); err != nil {
+		return err
+	}
+	if n := res.Objects.Refused; n > 0 {
+		return fault.New(fault.Invalid, "%s refused", was(n, "object"))
+	}
+	return nil
+}
+
+// importInto brings files into a mailbox; read is told of every piece that was read.
+func (a *app) importInto(ctx context.Context, as directory.Principal, box store.MailboxID, in mailboxImportCmd, read func(int64)) (*mailboxImported, error) {
+	if _, err := a.mail.Mailbox(ctx, as, box); err != nil {
+		return nil, err
+	}
+	list, _, err := a.mail.Folders(ctx, as, box)
+	if err != nil {
+		return nil, err
+	}
 	into := &folders{a: a, as: as, box: box, list: list}
 	var below []string
 	if in.Folder != "" {
 		below = strings.Split(in.Folder, "/")
 	}
-	res := struct{ Imported, Present int }{}
-	bar := progress("importing", total, true)
-	err = mailfile.Walk(ctx, in.Path, func(n int64) { _ = bar.Add64(n) }, func(it mailfile.Item) error {
+	res := &mailboxImported{Objects: objectsImported{Refusals: []objectRefusal{}}}
+	objects := &objectImporter{folders: into, sum: &res.Objects, root: in.Path, below: below, newFolder: in.NewFolder}
+	if err := objects.recall(); err != nil {
+		return nil, err
+	}
+	err = mailfile.Walk(ctx, in.Path, read, func(it mailfile.Item) error {
+		if it.Objects {
+			return objects.file(ctx, it)
+		}
 		to, err := into.at(ctx, append(below[:len(below):len(below)], it.Folder...))
 		if err != nil {
 			return err
@@ -135,14 +173,7 @@ func (a *app) mailboxImport(ctx context.Context, c *cli) error {
 		}
 		return nil
 	})
-	_ = bar.Finish()
-	if err != nil {
-		return err
-	}
-	if info, err := os.Stat(in.Path); err == nil && !info.IsDir() && info.Size() > 0 && res.Imported+res.Present == 0 {
-		return fault.New(fault.Invalid, "there is no message in %s: it is neither an mbox file nor an .eml", in.Path)
-	}
-	return a.out.done(res, "%s imported into %s, %d were there already.", count(res.Imported, "message"), in.Address, res.Present)
+	return res, err
 }
 
 // addMessage streams a message into a mailbox. With once, the same content in
@@ -208,22 +239,36 @@ func (a *app) mailboxExport(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(in.Dir, 0o700); err != nil {
-		return err
-	}
 	path := paths(list)
 	bar := progress("exporting", info.Items, false)
-	n := 0
+	n, objects, err := a.exportAll(ctx, as, box, list, path, in.Dir, bar)
+	_ = bar.Finish()
+	if err != nil {
+		return err
+	}
+	what := count(n, "message")
+	if objects > 0 {
+		what += " and " + count(objects, "object")
+	}
+	return a.out.done(map[string]any{"exported": n, "objects": objects, "dir": in.Dir}, "%s written below %s.", what, in.Dir)
+}
+
+func (a *app) exportAll(ctx context.Context, as directory.Principal, box store.MailboxID, list []store.Folder, path map[store.FolderID][]string, dir string, bar *progressbar.ProgressBar) (n, objects int, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return 0, 0, err
+	}
+	out := &objectExporter{a: a, as: as, box: box, dir: dir, bar: bar}
 	for _, f := range list {
 		if f.Class != store.ClassMail {
-			continue
+			err = out.folder(ctx, f, path[f.ID])
+		} else {
+			n, err = a.exportFolder(ctx, as, box, f, path[f.ID], dir, n, bar)
 		}
-		if n, err = a.exportFolder(ctx, as, box, f, path[f.ID], in.Dir, n, bar); err != nil {
-			return err
+		if err != nil {
+			return n, out.n, err
 		}
 	}
-	_ = bar.Finish()
-	return a.out.done(map[string]any{"exported": n, "dir": in.Dir}, "%s written below %s.", count(n, "message"), in.Dir)
+	return n, out.n, out.close()
 }
 
 func (a *app) exportFolder(ctx context.Context, as directory.Principal, box store.MailboxID, f store.Folder, path []string, dir string, n int, bar *progressbar.ProgressBar) (int, error) {

@@ -131,7 +131,7 @@ var commands = map[string]struct {
 	"mailbox show <address>":          {needMail, (*app).mailboxShow, "waypost mailbox show ann@example.org"},
 	"mailbox deleted <address>":       {needMail, (*app).mailboxDeleted, "waypost mailbox deleted ann@example.org"},
 	"mailbox restore <address> <id>":  {needMail, (*app).mailboxRestore, "waypost mailbox restore ann@example.org --since 2d"},
-	"mailbox import <address> <path>": {needMail, (*app).mailboxImport, "waypost mailbox import ann@example.org ~/Maildir"},
+	"mailbox import <address> <path>": {needMail, (*app).mailboxImport, "waypost mailbox import ann@example.org work.ics --new-folder"},
 	"mailbox export <address> <dir>":  {needMail, (*app).mailboxExport, "waypost mailbox export ann@example.org ./ann"},
 	"queue list":                      {needQueue, (*app).queueList, "waypost queue list --domain example.net"},
 	"queue show <id>":                 {needQueue, (*app).queueShow, "waypost queue show 17"},

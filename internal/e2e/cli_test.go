@@ -79,6 +79,9 @@ func TestCommandLine(t *testing.T) {
 	badColumn := file("column.csv", "address,nam\nx@example.org,X\n")
 	weak := file("weak.csv", "address,name,password\nx@example.org,X,abc\n")
 	eml := file("mail/one.eml", "From: a@b.example\r\nSubject: one\r\n\r\nhello\r\n")
+	cal := file("team.ics", "BEGIN:VCALENDAR\r\nX-WR-CALNAME:Team\r\nBEGIN:VEVENT\r\nUID:e\r\nDTSTART:20261124T100000Z\r\nEND:VEVENT\r\n"+
+		"BEGIN:VTODO\r\nUID:t\r\nEND:VTODO\r\nEND:VCALENDAR\r\n")
+	free := file("free.ics", "BEGIN:VCALENDAR\r\nBEGIN:VFREEBUSY\r\nUID:f\r\nEND:VFREEBUSY\r\nEND:VCALENDAR\r\n")
 	conf := file("bad.toml", "[listen]\nsmpt = \"127.0.0.1:1\"\n")
 	noCert := file("tls.toml", "[tls]\ncert = \"no.pem\"\nkey = \"no.key\"\n")
 	exported := filepath.Join(home, "out")
@@ -129,6 +132,11 @@ func TestCommandLine(t *testing.T) {
 		{"mailbox|show|robert@example.org", "", 0, "0 items, 0 B of 1.0 GiB"},
 		{"mailbox|export|ann@example.org|" + exported, "", 0, "2 messages written"},
 		{"mailbox|export|ann@example.org|" + exported, "", 1, "is there already"},
+		{"mailbox|import|ann@example.org|" + cal, "", 0, "2 objects added to ann@example.org, 0 changed, 0 were there already."},
+		{"mailbox|import|ann@example.org|" + cal, "", 0, "0 objects added to ann@example.org, 0 changed, 2 were there already."},
+		{"mailbox|import|ann@example.org|" + cal + "|--new-folder", "", 0, "2 objects added"},
+		{"mailbox|show|ann@example.org", "", 0, "Team (tasks)"},
+		{"mailbox|export|ann@example.org|" + exported + "2", "", 0, "2 messages and 4 objects written"},
 		{"device|list|ann@example.org", "", 0, "(none)"},
 		{"device|wipe|ann@example.org|ABC", "", 1, "ann@example.org has no phone ABC"},
 		{"queue|list", "", 0, "(none)"},
@@ -158,12 +166,17 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 
+	// What was refused is told; the command ends with an error all the same.
+	if got := s.run(nil, "", "mailbox", "import", "ann@example.org", free); got.code != 1 || !strings.Contains(got.out, "free.ics, line 2, UID f: VFREEBUSY is no event") || !strings.Contains(got.err, "1 object was refused") {
+		t.Errorf("import of what is no object: %+v", got)
+	}
+
 	// The same for programs: JSON and nothing else, on standard output when it
 	// went well and on standard error when not.
 	for _, args := range []string{
 		"user|show|ann@example.org", "user|show|x@example.org", "group|show|staff@example.org", "mailbox|show|ann@example.org",
 		"device|list|ann@example.org", "queue|list", "queue|show|x", "config|check|--config|" + conf, "migrate", "ready", "doctor|--local",
-		"user|add|eve@example.org|--name|Eve", "mailbox|import|ann@example.org|" + eml, "user|import|" + people,
+		"user|add|eve@example.org|--name|Eve", "mailbox|import|ann@example.org|" + eml, "mailbox|import|ann@example.org|" + cal, "user|import|" + people,
 	} {
 		got := s.run(nil, "", append(strings.Split(args, "|"), "--json")...)
 		text, other := got.out, got.err

@@ -35,6 +35,7 @@ type Component struct {
 	Name string // as written; empty for what holds the parts of a text
 	contentline.Properties
 	Children []*Component
+	Line     int // where it began in the text that was read; 0 for what was made. Says nothing of itself
 }
 
 // Limits bound what is read.
@@ -76,7 +77,7 @@ func Parse(text []byte, limits Limits) (*Component, []Problem, error) {
 			if len(open) > limits.Depth {
 				return nil, r.Problems(), fault.New(fault.Limit, "calendar components deeper than %d", limits.Depth)
 			}
-			c := &Component{Name: name}
+			c := &Component{Name: name, Line: line}
 			top.Children = append(top.Children, c)
 			open = append(open, c)
 		case p.Is("END") && p.Group == "" && name != "":

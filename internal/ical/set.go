@@ -87,7 +87,7 @@ func Series(c *Component) [][]*Component {
 			case child.Is("VEVENT"), child.Is("VTODO"), child.Is("VJOURNAL"):
 				key := strings.ToUpper(child.Name) + "\x00" + strings.TrimSpace(child.Text("UID"))
 				i, ok := at[key]
-				if !ok || child.Prop("UID") == nil {
+				if !ok || strings.HasSuffix(key, "\x00") {
 					i = len(all)
 					at[key] = i
 					all = append(all, nil)

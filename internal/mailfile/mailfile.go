@@ -1,5 +1,5 @@
 // Package mailfile reads and writes messages in files: mbox, Maildir and folders
-// of .eml. Messages come out with CRLF line ends, as the store keeps them, and
+// of .eml; files of other objects it finds. Messages come out with CRLF line ends, as the store keeps them, and
 // are streamed: nothing is held whole in memory.
 package mailfile
 
@@ -27,12 +27,14 @@ type Item struct {
 	Deleted  bool
 	Draft    bool
 	Received time.Time // zero if the files do not tell
-	Body     io.Reader // valid during the call only
+	// Objects: it is no message but a file of iCalendar or vCard, as it is.
+	Objects bool
+	Body    io.Reader // valid during the call only
 }
 
 // Walk calls fn for every message below path, which may be an mbox file, a
 // single message, a Maildir (nested ones are folders), or a folder of .eml and
-// mbox files. read is told how many bytes were consumed, for progress; it may be nil.
+// mbox files, and once for every file of iCalendar or vCard objects there. read is told how many bytes were consumed, for progress; it may be nil.
 func Walk(ctx context.Context, path string, read func(int64), fn func(Item) error) error {
 	if read == nil {
 		read = func(int64) {}
@@ -141,22 +143,43 @@ func (w *walker) maildir(path string, folder []string) error {
 	return nil
 }
 
-// file reads one file: an mbox if it begins with "From ", else one message.
+// objects are how the names of calendar and contact files end.
+var objects = map[string]bool{".ics": true, ".ical": true, ".ifb": true, ".vcs": true, ".vcf": true, ".vcard": true}
+
+// isObjects tells a file of objects by its name, or by how it begins.
+func isObjects(ext string, head []byte) bool {
+	head = bytes.TrimPrefix(head, []byte("\ufeff"))
+	return objects[ext] || len(head) >= 7 && strings.EqualFold(string(head[:7]), "BEGIN:V")
+}
+
+// file reads one file: an mbox if it begins with "From ", a file of objects, else
+// one message.
 func (w *walker) file(path string, folder []string, info os.FileInfo) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	head := make([]byte, 5)
+	head := make([]byte, 10)
 	n, _ := io.ReadFull(f, head)
-	if n == 5 && string(head) == "From " {
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
+	head = head[:n]
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	ext := strings.ToLower(filepath.Ext(path))
+	switch {
+	case bytes.HasPrefix(head, []byte("From ")):
+		return w.mbox(f, path, folder)
+	case isObjects(ext, head):
+		if err := w.ctx.Err(); err != nil {
 			return err
 		}
-		return w.mbox(f, path, folder)
-	}
-	if ext := strings.ToLower(filepath.Ext(path)); ext == ".csv" || ext == ".json" || ext == ".txt" {
+		it := Item{Folder: folder, Name: path, Received: info.ModTime(), Objects: true, Body: countReader{f, w.read}}
+		if err := w.fn(it); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return nil
+	case ext == ".csv" || ext == ".json" || ext == ".txt":
 		return nil
 	}
 	return w.message(path, Item{Folder: folder, Received: info.ModTime()})

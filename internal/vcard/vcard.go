@@ -47,9 +47,22 @@ const maxDepth = 4
 // Parse reads the cards of a text. Lines outside of all cards are told and left
 // out, unless there is no card at all: then they are one.
 func Parse(text []byte, limits Limits) ([]*Card, []Problem, error) {
+	var cards []*Card
+	problems, err := Each(text, limits, func(c *Card, _ int) error {
+		cards = append(cards, c)
+		return nil
+	})
+	if err != nil {
+		return nil, problems, err
+	}
+	return cards, problems, nil
+}
+
+// Each is Parse for address books: it hands out one card after the other, with
+// the line where it begins, and keeps none. It ends with fn's error.
+func Each(text []byte, limits Limits, fn func(c *Card, line int) error) ([]Problem, error) {
 	r := contentline.NewReader(text, limits.Limits)
 	p := parser{r: r, most: limits.Cards}
-	var cards []*Card
 	var loose Card
 	for {
 		prop, line, err := r.Next()
@@ -57,27 +70,33 @@ func Parse(text []byte, limits Limits) ([]*Card, []Problem, error) {
 			break
 		}
 		if err != nil {
-			return nil, r.Problems(), err
+			return r.Problems(), err
 		}
 		switch {
 		case begins(prop):
 			card, err := p.card(1)
-			if err != nil {
-				return nil, r.Problems(), err
+			if err == nil {
+				err = fn(card, line)
 			}
-			cards = append(cards, card)
+			if err != nil {
+				return r.Problems(), err
+			}
 		case ends(prop):
 			r.Report(line, "an end without a beginning")
 		default:
-			loose.Properties = append(loose.Properties, prop)
+			if p.count == 0 {
+				loose.Properties = append(loose.Properties, prop)
+			}
 			r.Report(line, "a line outside of all cards")
 		}
 	}
-	if len(cards) == 0 && len(loose.Properties) > 0 {
+	if p.count == 0 && len(loose.Properties) > 0 {
 		upgrade(&loose)
-		cards = append(cards, &loose)
+		if err := fn(&loose, 1); err != nil {
+			return r.Problems(), err
+		}
 	}
-	return cards, r.Problems(), nil
+	return r.Problems(), nil
 }
 
 func begins(p *Property) bool {
