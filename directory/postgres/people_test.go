@@ -38,8 +38,10 @@ func TestUserIsOfNow(t *testing.T) {
 	}{
 		{"nothing yet", func() error { return nil }, func(u directory.User) bool { return u.Name == "Anna" && u.Enabled }},
 		{"another name", set(func(u *directory.User) { u.Name = "Anne" }), func(u directory.User) bool { return u.Name == "Anne" }},
-		{"another address", set(func(u *directory.User) { u.Address = "anne@a.test" }),
-			func(u directory.User) bool { return u.Address == "anne@a.test" && len(u.Addresses) == 2 }},
+		{
+			"another address", set(func(u *directory.User) { u.Address = "anne@a.test" }),
+			func(u directory.User) bool { return u.Address == "anne@a.test" && len(u.Addresses) == 2 },
+		},
 		{"disabled", func() error { return s.SetEnabled(ctx, system, u.ID, false) }, func(u directory.User) bool { return !u.Enabled }},
 		{"enabled", func() error { return s.SetEnabled(ctx, system, u.ID, true) }, func(u directory.User) bool { return u.Enabled }},
 		{"another unit", set(func(u *directory.User) { u.OU = "North" }), func(u directory.User) bool { return u.OU == "North" }},
