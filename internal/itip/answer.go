@@ -223,6 +223,12 @@ func (s Side) Answer(text []byte, a Answer) (Result, error) {
 	if target == nil {
 		return Result{}, fault.New(fault.NotFound, "the series has no such instance")
 	}
+	if cancelled(target) {
+		if a.Status != Declined {
+			return Result{}, fault.New(fault.Invalid, "the meeting is cancelled")
+		}
+		a.Silent = true // nobody waits for it
+	}
 	if now.parts[id] == nil {
 		now.put(id, target)
 	}

@@ -63,7 +63,7 @@ func (s Side) removed(old *series) Result {
 	gone := old.clone(s)
 	s.claim(nil, gone)
 	for _, id := range gone.order {
-		setSequence(gone.parts[id], sequence(gone.parts[id])+1)
+		setSequence(gone.parts[id], old.newest()+1)
 	}
 	var list notices
 	for _, who := range s.invited(old) {
@@ -212,6 +212,12 @@ func (e *series) before(id string) *ical.Component {
 // answers that were given to another time.
 func (s Side) revise(old, now *series, before map[string]*ical.Component) {
 	was, is := old.excluded(), now.excluded()
+	reverted := false // an instance is like its series again
+	if old != nil {
+		for _, id := range old.order {
+			reverted = reverted || now.parts[id] == nil && !is[id]
+		}
+	}
 	for _, id := range now.order {
 		c, prev := now.parts[id], before[id]
 		base := 0
@@ -232,8 +238,11 @@ func (s Side) revise(old, now *series, before map[string]*ical.Component) {
 		excluded := id == "" && old != nil && !sameKeys(was, is)
 		// RFC 5546 section 2.1.4. An attendee who is told of a removal and invited
 		// again needs the numbers to grow too.
-		if prev != nil && (moved || excluded || uninvited || cancelled(prev) != cancelled(c)) {
+		if prev != nil && (moved || excluded || uninvited || reverted && id == "" || cancelled(prev) != cancelled(c)) {
 			base++
+			if id == "" { // what is said of all is newer than what was said of any instance
+				base = max(base, old.newest()+1)
+			}
 		}
 		setSequence(c, max(sequence(c), base))
 		if prev != nil {

@@ -212,6 +212,7 @@ func (s Side) cancel(old, now *series, id string, n notice) *ical.Component {
 	case now.master != nil:
 		seq = max(seq, sequence(now.master))
 	}
+	// The series has a newer number than any of its instances had.
 	d := s.digest(c, seq)
 	if n.whole {
 		d.SetValue("STATUS", "CANCELLED") // not for one who is only uninvited

@@ -66,6 +66,9 @@ func (s Side) Receive(copyText []byte, in *Incoming) (Result, error) {
 		return Result{}, err
 	}
 	msg.cal.Remove("METHOD")
+	if old != nil && msg.master == nil {
+		msg.rename(old)
+	}
 	organizer, ok := msg.organizer()
 	if !ok && old != nil {
 		organizer, ok = old.organizer()
@@ -183,7 +186,8 @@ func (s Side) requested(old, msg *series) (Result, error) {
 		switch {
 		case known != nil && order(msg, c, now, known) <= 0:
 			continue
-		case known == nil && now.master != nil && (sequence(c) < sequence(now.master) || now.excluded()[id] && order(msg, c, now, now.master) <= 0):
+		case known == nil && now.master != nil && (sequence(c) < sequence(now.master) || now.excluded()[id] && order(msg, c, now, now.master) <= 0),
+			known == nil && now.master != nil && now.gone(id) != "" && !newer(msg.mark(c), now.gone(id)):
 			continue
 		}
 		if known == nil {
@@ -214,6 +218,11 @@ func (s Side) replace(old, msg *series) *series {
 	now := msg.clone(s)
 	for _, id := range now.order {
 		known := old.parts[id]
+		if id != "" && known != nil && order(old, known, now, now.parts[id]) > 0 {
+			now.put(id, known.Clone())
+			now.adopt(old, known)
+			continue
+		}
 		if known == nil && id != "" && old.master != nil {
 			known = old.before(id)
 		}
@@ -224,7 +233,12 @@ func (s Side) replace(old, msg *series) *series {
 		theirs := now.excluded()
 		same := !s.moved(old, msg, old.master, now.master)
 		for _, id := range sortedKeys(mine) {
-			if same && !theirs[id] && now.parts[id] == nil && sequence(now.master) == sequence(old.master) {
+			mark := old.gone(id)
+			switch {
+			case mark != "" && newer(mark, msg.mark(msg.master)) && (now.parts[id] == nil || newer(mark, msg.mark(now.parts[id]))):
+				now.exclude(id)
+				now.markGone(id, mark)
+			case mark == "" && same && !theirs[id] && now.parts[id] == nil && sequence(now.master) == sequence(old.master):
 				now.exclude(id)
 			}
 		}
@@ -234,7 +248,15 @@ func (s Side) replace(old, msg *series) *series {
 		if id == "" || now.parts[id] != nil || sequence(c) < sequence(now.master) || now.excluded()[id] {
 			continue
 		}
-		if _, err := now.instance(id); err != nil {
+		// What is newer may be of a series that is still on its way.
+		inst, err := now.instance(id)
+		if err != nil && sequence(c) == sequence(now.master) {
+			continue
+		}
+		// What differs from the series by one's own answer alone follows it.
+		if was, err2 := old.instance(id); err == nil && err2 == nil && !s.differs(old, old, was, c) {
+			s.place(inst, c, false)
+			now.put(id, inst)
 			continue
 		}
 		now.put(id, c.Clone())
@@ -332,9 +354,19 @@ func (s Side) cancelledBy(old, msg *series) (Result, error) {
 		known := now.parts[id]
 		switch {
 		case id == "":
+			if now.master == nil { // instances came first: an invitation to all may follow, and is older
+				whole := c.Clone()
+				whole.Remove("ATTENDEE")
+				s.invite(whole)
+				whole.SetValue("STATUS", "CANCELLED")
+				s.place(whole, nil, true)
+				now.put("", whole)
+				now.adopt(msg, c)
+				changed = true
+			}
 			for _, one := range slices.Clone(now.order) {
 				k := now.parts[one]
-				if sequence(k) > sequence(c) || cancelled(k) {
+				if o := order(msg, c, old, k); o < 0 || o == 0 && cancelled(k) {
 					continue // an invitation that came first was sent later
 				}
 				changed = true
@@ -347,16 +379,18 @@ func (s Side) cancelledBy(old, msg *series) (Result, error) {
 					k.SetValue("X-MICROSOFT-CDO-BUSYSTATUS", "FREE")
 				}
 			}
-		case known != nil && sequence(known) > sequence(c):
+		case known != nil && order(msg, c, old, known) < 0:
 		case now.master != nil:
 			if now.excluded()[id] || known == nil && sequence(now.master) > sequence(c) {
 				continue
 			}
-			if _, err := now.instance(id); err != nil && known == nil {
+			// What is newer may be of a series that is still on its way.
+			if _, err := now.instance(id); err != nil && known == nil && sequence(c) <= sequence(now.master) {
 				continue
 			}
 			changed = true
 			now.exclude(id)
+			now.markGone(id, msg.mark(c))
 		case known != nil && !cancelled(known):
 			changed = true
 			known.SetValue("STATUS", "CANCELLED")
@@ -446,7 +480,11 @@ func (s Side) answered(old, msg *series, in *Incoming) (Result, error) {
 			why = "not invited to this instance any more"
 			continue
 		}
-		mark := fmt.Sprintf("%d-%s", sequence(c), msg.stamp(c).UTC().Format(utcForm))
+		if p == nil && sequence(c) < sequence(target) {
+			why = "not invited any more" // a late answer of one who was taken off
+			continue
+		}
+		mark := msg.mark(c)
 		if p != nil && !newer(mark, p.ParamText(paramReplied)) {
 			why = "known already"
 			continue

@@ -1,6 +1,7 @@
 package itip
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +134,26 @@ func (e *series) id(t ical.Time) string {
 	return at.UTC().Format(utcForm)
 }
 
+// rename names the instances of a message as their series does, which is not in
+// the message: some write the day of an hour, or midnight for a day.
+func (e *series) rename(as *series) {
+	for i, id := range e.order {
+		c := e.parts[id]
+		t, err := ical.ParseTime(c.Prop("RECURRENCE-ID"))
+		if err != nil || as.master == nil {
+			continue
+		}
+		start, err := as.master.Time("DTSTART")
+		if err != nil || start.Date == t.Date {
+			continue
+		}
+		if name := as.id(t); e.parts[name] == nil {
+			delete(e.parts, id)
+			e.order[i], e.parts[name] = name, c
+		}
+	}
+}
+
 // recurrence is the RECURRENCE-ID of an instance, as its series writes times
 // (RFC 5545 section 3.8.4.4).
 func (e *series) recurrence(id string) ical.Time {
@@ -188,6 +209,40 @@ func exclude(master *ical.Component, t ical.Time) {
 	holder := &ical.Component{}
 	holder.SetTime("EXDATE", t)
 	master.Properties = append(master.Properties, holder.Properties...)
+}
+
+// paramGone notes on an EXDATE of an attendee's copy the SEQUENCE and DTSTAMP of
+// the cancellation that it is of: what is older does not bring the instance back.
+const paramGone = "X-WAYPOST-GONE"
+
+// gone is an instance's mark; empty when its owner took it out itself.
+func (e *series) gone(id string) string {
+	for _, p := range e.master.All("EXDATE") {
+		times, _ := ical.ParseTimes(p)
+		for _, t := range times {
+			if e.id(t) == id {
+				return p.ParamText(paramGone)
+			}
+		}
+	}
+	return ""
+}
+
+// markGone notes what took an instance out.
+func (e *series) markGone(id, mark string) {
+	if old := e.gone(id); mark == "" || old != "" && !newer(mark, old) {
+		return
+	}
+	for _, p := range e.master.All("EXDATE") {
+		if times, _ := ical.ParseTimes(p); len(times) == 1 && e.id(times[0]) == id {
+			p.SetParam(paramGone, mark)
+		}
+	}
+}
+
+// mark says how new a component of a message is.
+func (e *series) mark(c *ical.Component) string {
+	return fmt.Sprintf("%d-%s", sequence(c), e.stamp(c).UTC().Format(utcForm))
 }
 
 // include takes an instance's EXDATE back.
@@ -261,6 +316,15 @@ func (e *series) components() []*ical.Component {
 		all = append(all, e.parts[id])
 	}
 	return all
+}
+
+// newest is the highest SEQUENCE of all components.
+func (e *series) newest() int {
+	n := 0
+	for _, c := range e.parts {
+		n = max(n, sequence(c))
+	}
+	return n
 }
 
 // over tells whether nothing of it is left at a moment.
