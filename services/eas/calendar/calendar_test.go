@@ -393,6 +393,7 @@ func checkAnew(t *testing.T, path string, a *Appointment, parts, made []*ical.Co
 	plain := func(a *Appointment) Appointment {
 		c := *a
 		c.Zone, c.Exceptions, c.Recurrence = zone.Info{}, nil, nil
+		c.Online, c.Replied = Online{}, time.Time{} // phones never say them
 		c.Start, c.End, c.Stamp = c.Start.UTC(), c.End.UTC(), c.Stamp.UTC()
 		return c
 	}
@@ -401,5 +402,35 @@ func checkAnew(t *testing.T, path string, a *Appointment, parts, made []*ical.Co
 	}
 	if !reflect.DeepEqual(a.Recurrence, b.Recurrence) || len(a.Exceptions) != len(b.Exceptions) {
 		t.Errorf("%s: %+v came back as %+v; %d exceptions as %d", path, a.Recurrence, b.Recurrence, len(a.Exceptions), len(b.Exceptions))
+	}
+}
+
+// Links of online meetings and the time of one's answer are read, and outlive
+// what a phone writes.
+func TestOnlyRead(t *testing.T) {
+	parts, zones := parse(t, `
+BEGIN:VEVENT
+UID:u1
+DTSTART:20240401T090000Z
+DTEND:20240401T100000Z
+SUMMARY:Call
+X-MICROSOFT-ONLINEMEETINGCONFLINK:sip:ann@ex.test;gruu
+CONFERENCE;VALUE=URI:https://meet.example/1
+X-MICROSOFT-CDO-REPLYTIME:20240301T080000Z
+END:VEVENT
+`)
+	a, err := side(zones, "ann@ex.test").Read(parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Online{Conference: "sip:ann@ex.test;gruu", Link: "https://meet.example/1"}
+	if a.Online != want || !a.Replied.Equal(time.Date(2024, 3, 1, 8, 0, 0, 0, time.UTC)) {
+		t.Errorf("read %+v %v", a.Online, a.Replied)
+	}
+	before := text(parts)
+	a.Online, a.Replied, a.Subject = Online{}, time.Time{}, "Chat"
+	out, err := side(zones, "ann@ex.test").Write(parts, a)
+	if got := text(out); err != nil || got != strings.Replace(before, "SUMMARY:Call", "SUMMARY:Chat", 1) {
+		t.Errorf("written %s, %v", got, err)
 	}
 }
