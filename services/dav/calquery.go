@@ -38,7 +38,9 @@ const (
 
 // calendarQuery finds objects by a filter (RFC 4791 section 7.8).
 func (s *Server) calendarQuery(ctx context.Context, r *request, res *resource, n *node) error {
-	depth, err := r.depth(0)
+	// Without the header it is 0 (RFC 3253 section 3.6), and nobody asks a
+	// collection for nothing: who forgets it means what is in it.
+	depth, err := r.depth(1)
 	if err != nil {
 		return err
 	}
@@ -137,14 +139,20 @@ func (s *Server) matching(ctx context.Context, r *request, res *resource, m *cal
 	exact := len(m.filter.props) == 0 && len(m.filter.comps) == 1 && len(f.props)+len(f.comps) == 0
 	t := f.during
 	if f.name == "VEVENT" && t != nil && !t.from.IsZero() && !t.to.IsZero() && t.to.Sub(t.from) <= indexed {
-		return s.occurring(ctx, r, res, t, m.floating, func(list []*store.Object) error {
-			return judge(list, func(*store.Object) verdict {
-				if exact {
-					return yes
-				}
-				return maybe
+		items, whole, err := s.occurring(ctx, r, res, t, m.floating)
+		if err != nil {
+			return err
+		}
+		if whole {
+			return s.given(ctx, r, res, items, func(list []*store.Object) error {
+				return judge(list, func(*store.Object) verdict {
+					if exact {
+						return yes
+					}
+					return maybe
+				})
 			})
-		})
+		}
 	}
 	return s.objects(ctx, r, res, func(list []*store.Object) error {
 		return judge(list, func(o *store.Object) verdict {
@@ -197,36 +205,49 @@ func byColumns(o *store.Object, f *compFilter) verdict {
 	return maybe
 }
 
-// occurring gives the objects that occur in a range, each once, without texts.
-func (s *Server) occurring(ctx context.Context, r *request, res *resource, t *timeRange, floating *time.Location, give func([]*store.Object) error) error {
+// A question reads at most so many occurrences, and so often: a rule of every
+// second has more than anybody wants to see.
+const (
+	occurrencesAtOnce = 10_000
+	maxOccurrences    = 50_000
+)
+
+// occurring finds the objects that occur in a range, each once. It gives up, and
+// whole is false, where there are too many occurrences.
+func (s *Server) occurring(ctx context.Context, r *request, res *resource, t *timeRange, floating *time.Location) (items []store.ItemID, whole bool, err error) {
 	seen := map[store.ItemID]bool{}
-	q := store.Between{Folders: []store.FolderID{res.folder.ID}, From: t.from, To: t.to, Floating: floating, Limit: 1000}
-	for {
+	q := store.Between{Folders: []store.FolderID{res.folder.ID}, From: t.from, To: t.to, Floating: floating, Limit: occurrencesAtOnce}
+	for range maxOccurrences / occurrencesAtOnce {
 		list, err := s.store.Occurrences(ctx, r.who, res.owner.box, q)
 		if err != nil {
-			return err
+			return nil, false, err
 		}
-		var items []store.ItemID
 		for i := range list {
 			if !seen[list[i].Item] {
 				seen[list[i].Item] = true
 				items = append(items, list[i].Item)
 			}
 		}
-		for chunk := range slices.Chunk(items, page) {
-			objects, err := s.store.ObjectsOf(ctx, r.who, res.owner.box, chunk)
-			if err != nil {
-				return err
-			}
-			if err := give(objects); err != nil {
-				return err
-			}
-		}
 		if len(list) < q.Limit {
-			return nil
+			return items, true, nil
 		}
 		q.After = &list[len(list)-1]
 	}
+	return nil, false, nil
+}
+
+// given reads objects without texts, page by page.
+func (s *Server) given(ctx context.Context, r *request, res *resource, items []store.ItemID, give func([]*store.Object) error) error {
+	for chunk := range slices.Chunk(items, page) {
+		objects, err := s.store.ObjectsOf(ctx, r.who, res.owner.box, chunk)
+		if err != nil {
+			return err
+		}
+		if err := give(objects); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // withTexts reads the texts of objects, a few at a time. Those that are gone

@@ -64,7 +64,9 @@ func readLimit(n *node, invalid error) (int, error) {
 
 // addressbookQuery finds cards by a filter (RFC 6352 section 8.6).
 func (s *Server) addressbookQuery(ctx context.Context, r *request, res *resource, n *node) error {
-	depth, err := r.depth(0)
+	// Without the header it is 0 (RFC 3253 section 3.6), and nobody asks a
+	// collection for nothing: who forgets it means what is in it.
+	depth, err := r.depth(1)
 	if err != nil {
 		return err
 	}

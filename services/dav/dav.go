@@ -110,7 +110,7 @@ type Server struct {
 	methods map[string]handler
 
 	mu    sync.Mutex
-	paths map[pathKey]store.FolderID // addresses that clients chose
+	paths map[pathKey]store.Folder // id and class of folders by their names in homes
 }
 
 type handler func(ctx context.Context, r *request) error
@@ -132,7 +132,7 @@ func New(mail Store, people People, auth Authenticator, opt Options) *Server {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Server{opt: opt, auth: auth, people: people, store: mail, paths: map[pathKey]store.FolderID{}}
+	s := &Server{opt: opt, auth: auth, people: people, store: mail, paths: map[pathKey]store.Folder{}}
 	s.methods = map[string]handler{
 		http.MethodOptions: s.options,
 		http.MethodGet:     s.get,
@@ -166,7 +166,10 @@ type request struct {
 	prefer preferences
 	data   *dataRequest // what a report asks of objects' texts
 	self   *directory.User
-	err    error
+	// blind is a PUT: what is there is seen by the change itself, and asking before
+	// would only cost time.
+	blind bool
+	err   error
 }
 
 // ServeHTTP answers one request and logs one line about it.

@@ -16,8 +16,7 @@ import (
 
 const (
 	maxBusyRange = 5 * 366 * 24 * time.Hour
-	maxBusy      = 20_000 // occurrences in one answer
-	maxAsked     = 100    // people in one question
+	maxAsked     = 100 // people in one question
 )
 
 // freeBusyQuery tells when a calendar is busy (RFC 4791 section 7.10).
@@ -38,24 +37,25 @@ func (s *Server) freeBusyQuery(ctx context.Context, r *request, res *resource, n
 		list = slices.DeleteFunc(all, func(c *resource) bool { return c.props.Transparent || c.folder.Class != store.ClassCalendar })
 	}
 	var busy []store.Slot
+	looked := 0
 	for _, c := range list {
 		floating, err := s.floating(ctx, r, c)
 		if err != nil {
 			return err
 		}
-		q := store.Between{Folders: []store.FolderID{c.folder.ID}, From: t.from, To: t.to, Floating: floating, Limit: 1000}
+		q := store.Between{Folders: []store.FolderID{c.folder.ID}, From: t.from, To: t.to, Floating: floating, Limit: occurrencesAtOnce}
 		for {
 			found, err := s.store.Occurrences(ctx, r.who, c.owner.box, q)
 			if err != nil {
 				return err
 			}
+			if looked += len(found); looked >= maxOccurrences {
+				return failed(http.StatusForbidden, davName("number-of-matches-within-limits"), "ask for less time")
+			}
 			for i := range found {
 				o := &found[i]
 				if o.Cancelled || o.Busy == store.BusyFree {
 					continue
-				}
-				if len(busy) == maxBusy {
-					return failed(http.StatusForbidden, davName("number-of-matches-within-limits"), "ask for less time")
 				}
 				busy = append(busy, store.Slot{Start: placed(o.Starts, o.Floating, floating), End: placed(o.Ends, o.Floating, floating), Busy: o.Busy})
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -90,6 +91,7 @@ func (r *request) bodyOf(ctx context.Context, res *resource, version string) ([]
 
 // put makes or replaces an object (RFC 4791 section 5.3.2, RFC 6352 section 6.3.2).
 func (s *Server) put(ctx context.Context, r *request) error {
+	r.blind = true
 	res, err := s.lookup(ctx, r, r.http.URL.EscapedPath())
 	if _, orphan := errors.AsType[errNoParent](err); orphan {
 		return httpError(http.StatusConflict) // RFC 4918 section 9.7.1
@@ -109,10 +111,6 @@ func (s *Server) put(ctx context.Context, r *request) error {
 	}
 	c, err := r.conditions()
 	if err != nil {
-		return err
-	}
-	// Told before the text is read; asked again inside of the change.
-	if err := c.check(res.etag()); err != nil {
 		return err
 	}
 	sent, err := io.ReadAll(http.MaxBytesReader(r.out.w, r.http.Body, MaxObject))
@@ -142,6 +140,9 @@ func (s *Server) put(ctx context.Context, r *request) error {
 			return store.Edit{Text: in.text}, nil
 		},
 	}
+	if len(c.match) == 0 && slices.Contains(c.noneMatch, "*") {
+		p.IfMatch = new(store.Seq) // a put that makes something new reads nothing before
+	}
 	if u, err := r.userOf(ctx, res); err == nil {
 		p.Limit = u.Quota
 	}
@@ -150,6 +151,10 @@ func (s *Server) put(ctx context.Context, r *request) error {
 		done, err = s.opt.Scheduler.PutObject(ctx, r.who, res.owner.box, p, false)
 	} else {
 		done, err = s.store.PutObject(ctx, r.who, res.owner.box, p)
+	}
+	if fault.Of(err) == fault.NotFound && err != nil {
+		s.forget(res.owner, res.folder.ID)
+		return httpError(http.StatusConflict) // the collection is gone
 	}
 	if err != nil {
 		return s.whyNot(ctx, r, res, in.uid, err)
@@ -200,6 +205,11 @@ func (s *Server) whyNot(ctx context.Context, r *request, res *resource, uid stri
 	}
 	switch fault.Of(err) {
 	case fault.Conflict, fault.Exists:
+		if r.blind && r.http.Header.Get("If-None-Match") != "" { // nobody looked yet whether it is there
+			if there, _ := s.store.ObjectsNamed(ctx, r.who, res.owner.box, res.folder.ID, []string{res.name}); len(there) == 1 && there[0] != nil {
+				return errPrecondition
+			}
+		}
 		// The UID is that of another object of the folder.
 		c := &condition{code: http.StatusConflict, name: res.own("no-uid-conflict")}
 		others, _ := s.store.ObjectsByUID(ctx, r.who, res.owner.box, res.folder.Class, uid)

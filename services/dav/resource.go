@@ -228,7 +228,7 @@ func (s *Server) inHome(ctx context.Context, r *request, home *resource, name st
 	return &resource{kind: k, href: href, owner: home.owner, folder: f}, nil
 }
 
-// pathKey names a folder by the name that a client chose.
+// pathKey names a folder by its name in a home.
 type pathKey struct {
 	box  store.MailboxID
 	name string
@@ -238,18 +238,26 @@ type pathKey struct {
 const maxPaths = 20_000
 
 // folderNamed finds the folder of a name in a home: an id's text, or what a
-// client chose.
+// client chose. Which folder that is, and its class, is remembered: neither
+// changes while the folder is there.
 func (s *Server) folderNamed(ctx context.Context, r *request, o owner, name string) (store.Folder, error) {
-	if id, ok := store.ParseFolderID(name); ok {
-		return s.store.Folder(ctx, r.who, o.box, id)
-	}
 	key := pathKey{o.box, name}
 	s.mu.Lock()
-	id := s.paths[key]
+	known := s.paths[key]
 	s.mu.Unlock()
+	if known.ID != 0 && r.blind {
+		return known, nil
+	}
+	id, isID := store.ParseFolderID(name)
+	if !isID {
+		id = known.ID
+	}
 	if id != 0 {
 		f, err := s.store.Folder(ctx, r.who, o.box, id)
-		if err == nil || fault.Of(err) != fault.NotFound {
+		if err == nil {
+			s.remember(key, f)
+		}
+		if isID || err == nil || fault.Of(err) != fault.NotFound {
 			return f, err
 		}
 		// That one is gone, and another may have its name.
@@ -260,16 +268,31 @@ func (s *Server) folderNamed(ctx context.Context, r *request, o owner, name stri
 	}
 	for _, c := range all {
 		if c.props.Path == name {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if len(s.paths) >= maxPaths {
-				clear(s.paths)
-			}
-			s.paths[key] = c.folder.ID
+			s.remember(key, c.folder)
 			return c.folder, nil
 		}
 	}
 	return store.Folder{}, errNothing(name)
+}
+
+func (s *Server) remember(key pathKey, f store.Folder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.paths) >= maxPaths {
+		clear(s.paths)
+	}
+	s.paths[key] = store.Folder{ID: f.ID, Class: f.Class}
+}
+
+// forget drops what is remembered of a folder that is gone.
+func (s *Server) forget(o owner, id store.FolderID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, f := range s.paths {
+		if key.box == o.box && f.ID == id {
+			delete(s.paths, key)
+		}
+	}
 }
 
 // collections are the calendars or address books of a home, the standard ones
@@ -350,6 +373,9 @@ func (s *Server) inCollection(ctx context.Context, r *request, in *resource, nam
 		return res, err
 	case isInbox, isOutbox:
 		return nil, errNothing(res.href)
+	}
+	if r.blind {
+		return res, nil
 	}
 	found, err := s.store.ObjectsNamed(ctx, r.who, in.owner.box, in.folder.ID, []string{name})
 	if err != nil {
