@@ -47,6 +47,9 @@ func (a *app) makeDemo(ctx context.Context) error {
 	if err := a.demoMail(ctx); err != nil {
 		return err
 	}
+	if err := a.demoObjects(ctx); err != nil {
+		return err
+	}
 	if isNotFound(err) {
 		if g, err = a.dir.AddGroup(ctx, operator(), staff, "Staff"); err != nil {
 			return err
@@ -75,6 +78,33 @@ func (a *app) demoMail(ctx context.Context) error {
 			n.Props = &store.Props{FollowUp: &store.FollowUp{Type: "Flag for follow up"}}
 		}
 		if _, err := a.addMessage(ctx, as, box, n, bytes.NewReader(m.Body), false); err != nil {
+			return err
+		}
+		_ = bar.Add(1)
+	}
+	return bar.Finish()
+}
+
+// demoObjects fills calendars, address books, tasks and notes; the room has its
+// bookings. Nobody is told: everybody's copy is written as it is after all answers.
+func (a *app) demoObjects(ctx context.Context) error {
+	all := demo.Objects(time.Now())
+	bar := progress("making calendars and contacts", int64(len(all)), false)
+	for _, o := range all {
+		as, box, err := a.boxOf(ctx, o.To+"@"+demo.Domain)
+		if err != nil {
+			return err
+		}
+		_, err = a.mail.PutObject(ctx, as, box, store.PutObject{
+			Role: store.Role(o.Role), UID: o.UID, Once: "demo " + o.UID,
+			Edit: func(old *store.Object) (store.Edit, error) {
+				if old != nil { // from another day
+					return store.Edit{Text: old.Text}, nil
+				}
+				return store.Edit{Text: o.Text}, nil
+			},
+		})
+		if err != nil {
 			return err
 		}
 		_ = bar.Add(1)

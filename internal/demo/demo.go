@@ -1,5 +1,6 @@
 // Package demo makes the mail of the demonstration organisation: conversations
-// among its people, newsletters, reports with attachments and mail from abroad.
+// among its people, newsletters, reports with attachments and mail from abroad;
+// and its calendars, contacts, tasks and notes.
 // It is deterministic: the same day gives the same mail.
 package demo
 
