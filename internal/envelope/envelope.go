@@ -28,7 +28,8 @@ type Envelope struct {
 	From    string    // reverse path, canonical; "" is the null sender
 	Hop     *Hop      // how it came in at this door; nil if it did not
 	Trace   []byte    // trace headers of earlier hops of ours, newest first, CRLF lines
-	Trusted bool      // from a signed-in user or one of our mailboxes: its sender is told of failures
+	Trusted bool      // from a signed-in user or one of our mailboxes: its sender is known, and told of failures
+	Tell    bool      // its sender is told of failures although nobody knows who it is: others have the message
 	UTF8    bool      // SMTPUTF8: addresses or headers hold UTF-8 (RFC 6531)
 	Created time.Time // when the organisation took it; zero: now
 }

@@ -320,7 +320,7 @@ func (r *Relay) judge(w Work, res result, now time.Time) (Outcome, *report) {
 	} else if !final && due.After(w.Expires) {
 		due = w.Expires // one last time
 	}
-	tell := w.From != "" && (w.Trusted || res.rcpt.Verdict == Rejected)
+	tell := w.From != "" && (w.Trusted || w.Tell || res.rcpt.Verdict == Rejected)
 	o := Outcome{ID: res.rcpt.ID, State: Queued, Due: due, Warned: res.rcpt.Warned, Last: last}
 	rep := &report{rcpt: res.rcpt, last: last}
 	switch {

@@ -144,7 +144,7 @@ func (s *session) handOver(ctx context.Context, tx *transaction, env envelope.En
 	}
 	// Once somebody has it, whoever sent it must hear who has not.
 	if final != nil {
-		env.Trusted = true
+		env.Tell = true // and is known no better for it
 	}
 	if err := s.enqueue(ctx, env, failed, body); err != nil {
 		return "", err

@@ -83,7 +83,7 @@ func TestDelivery(t *testing.T) {
 		name, script string
 		boxes        map[string]int
 		queue        []string
-		trusted      bool
+		tell         bool
 		brokenQueue  bool
 	}{
 		{"to one", "mx C: RCPT TO:<Alice+x@EXAMPLE.test>\nmx S: 250 …\n" + message + "mx S: 250 2.0.0 Delivered as …", map[string]int{"alice": 1}, nil, false, false},
@@ -134,8 +134,8 @@ func TestDelivery(t *testing.T) {
 			switch {
 			case len(tt.queue) == 0 && len(q) > 0, len(tt.queue) > 0 && len(q) != 1:
 				t.Errorf("queue %+v", q)
-			case len(q) == 1 && (strings.Join(q[0].To, " ") != strings.Join(tt.queue, " ") || q[0].body != "Subject: hello\r\n\r\nbody\r\n" || q[0].Trusted != tt.trusted):
-				t.Errorf("queued %+v, want to %q, trusted %v", q[0], tt.queue, tt.trusted)
+			case len(q) == 1 && (strings.Join(q[0].To, " ") != strings.Join(tt.queue, " ") || q[0].body != "Subject: hello\r\n\r\nbody\r\n" || q[0].Trusted || q[0].Tell != tt.tell):
+				t.Errorf("queued %+v, want to %q, from nobody known, to be told %v", q[0], tt.queue, tt.tell)
 			}
 		})
 	}

@@ -56,8 +56,8 @@ const insert = `
 	with k as (
 		insert into queue.seen (key, at) values ($1, $2) on conflict do nothing returning key),
 	m as (
-		insert into queue.message (key, sender, trace, trusted, utf8, size, created, expires)
-		select key, $3, $4, $5, $6, $7, $8, $9 from k returning id),
+		insert into queue.message (key, sender, trace, trusted, utf8, size, created, expires, tell)
+		select key, $3, $4, $5, $6, $7, $8, $9, $14 from k returning id),
 	r as (
 		insert into queue.recipient (message, address, domain, next_at)
 		select m.id, t.address, t.domain, $10 from m, unnest($11::text[], $12::text[]) as t (address, domain)
@@ -75,7 +75,7 @@ func arguments(n relay.Message, size int64, chunk []byte) []any {
 	if trace == nil {
 		trace = []byte{}
 	}
-	return []any{n.ID, n.Created, n.From, trace, n.Trusted, n.UTF8, size, n.Created, n.Expires, n.Due, addrs, domains, chunk}
+	return []any{n.ID, n.Created, n.From, trace, n.Trusted, n.UTF8, size, n.Created, n.Expires, n.Due, addrs, domains, chunk, n.Tell}
 }
 
 func columns(to []relay.Address) (addrs, domains []string) {
@@ -151,7 +151,7 @@ func (q *Queue) Take(ctx context.Context, now, until time.Time, limit int, busy 
 			update queue.recipient r set lease = $4, next_at = $5 from due where r.id = due.id
 			returning r.id, r.message, r.address, r.domain, r.attempts, r.warned, r.listed, r.verdict, r.comment)
 		select t.id, t.message, t.address, t.domain, t.attempts, t.warned, t.listed, t.verdict, t.comment,
-			m.key, m.sender, m.trace, m.trusted, m.utf8, m.size, m.created, m.expires
+			m.key, m.sender, m.trace, m.trusted, m.utf8, m.size, m.created, m.expires, m.tell
 		from taken t join queue.message m on m.id = t.message
 		order by t.domain, t.message, t.id`, now, busy, limit, lease, until)
 	if err != nil {
@@ -164,7 +164,7 @@ func (q *Queue) Take(ctx context.Context, now, until time.Time, limit int, busy 
 			w relay.Work
 		)
 		if err := rows.Scan(&r.ID, &w.Message, &r.Address, &w.Domain, &r.Attempts, &r.Warned, &r.Listed, &r.Verdict, &r.Comment,
-			&w.ID, &w.From, &w.Trace, &w.Trusted, &w.UTF8, &w.Size, &w.Created, &w.Expires); err != nil {
+			&w.ID, &w.From, &w.Trace, &w.Trusted, &w.UTF8, &w.Size, &w.Created, &w.Expires, &w.Tell); err != nil {
 			return nil, err
 		}
 		if n := len(list); n > 0 && list[n-1].Message == w.Message && list[n-1].Domain == w.Domain {
