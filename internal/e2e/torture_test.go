@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +24,8 @@ import (
 // TestTorture delivers a stream of messages and sends others from a phone while
 // the program and PostgreSQL are killed at random moments. Afterwards every
 // (message, recipient) that was answered with 250 is there exactly once, and
-// every message of the phone, repeated until it was answered, arrived once.
+// every message of the phone, repeated until it was answered, arrived once. An
+// event that was put over CalDAV has the text that was answered last.
 //
 // WAYPOST_TORTURE_KILLS sets how many kills (5 by default), WAYPOST_TORTURE_SEED
 // repeats a run's choices.
@@ -66,6 +68,9 @@ func torture(t *testing.T, s *site) {
 	}
 	sent := &ledger{acked: map[string]int{}}
 	work.Go(func() { phoneStream(ctx, s, sent) })
+	events := &ledger{acked: map[string]int{}}
+	cal := s.calendar(t, "carol")
+	work.Go(func() { eventStream(ctx, s, cal, events) })
 
 	for k := range kills {
 		time.Sleep(time.Duration(300+rnd.IntN(1500)) * time.Millisecond)
@@ -125,7 +130,54 @@ func torture(t *testing.T, s *site) {
 			}
 		}
 	}
-	t.Logf("%d deliveries and %d sends were acknowledged, each is there exactly once", acks.len(), sent.len())
+	checkEvents(t, s, cal, events)
+	t.Logf("%d deliveries, %d sends and %d events were acknowledged, each is there exactly once", acks.len(), sent.len(), events.len())
+}
+
+// eventStream puts events over CalDAV and writes each of them some times, every
+// text until it is answered. events counts the answered texts by UID.
+func eventStream(ctx context.Context, s *site, calendar string, events *ledger) {
+	for n := 0; ctx.Err() == nil; {
+		// Three texts of one event, one after the other: 0 1 2 0 1 2 ...
+		id, text := fmt.Sprintf("event-%d", n/3), n%3+1
+		size := 100
+		if n%21 == 0 {
+			size = 300_000 // more than one piece of content
+		}
+		body := fmt.Sprintf("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//torture//EN\r\nBEGIN:VEVENT\r\nUID:%s\r\nDTSTAMP:20260101T000000Z\r\n"+
+			"DTSTART:20261124T100000Z\r\nRRULE:FREQ=DAILY;COUNT=3\r\nSUMMARY:text %d\r\nDESCRIPTION:%s\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n", id, text, strings.Repeat("x", size))
+		code, _, err := s.dav("carol", "PUT", calendar+id+".ics", body)
+		switch {
+		case err == nil && (code == http.StatusCreated || code == http.StatusNoContent):
+			events.add(id)
+			n++
+		default:
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
+// checkEvents: what was answered is there; of the last one, the text that was
+// under way may be there too.
+func checkEvents(t *testing.T, s *site, calendar string, events *ledger) {
+	t.Helper()
+	var got map[string]string
+	eventually(t, 30*time.Second, "the calendar answers", func() (err error) {
+		got, err = s.copies("carol", calendar)
+		return err
+	})
+	if events.len() == 0 {
+		t.Error("no event was acknowledged")
+	}
+	for id, n := range events.acked {
+		text := got[id]
+		if !strings.Contains(text, fmt.Sprintf("SUMMARY:text %d\n", n)) && (n == 3 || !strings.Contains(text, fmt.Sprintf("SUMMARY:text %d\n", n+1))) {
+			t.Errorf("%s was answered %d times, its text is %.400q", id, n, text)
+		}
+	}
+	if len(got) > events.len()+1 {
+		t.Errorf("%d events, %d were acknowledged", len(got), events.len())
+	}
 }
 
 type ledger struct {

@@ -38,7 +38,7 @@ func (s *Store) addOnce(ctx context.Context, h *home, batch []*addition) error {
 	}
 	err := attempt()
 	if errors.Is(err, errNoMailbox) {
-		if _, err := s.ensure(ctx, h, box); err != nil {
+		if err := s.ensure(ctx, h, box); err != nil {
 			return err
 		}
 		err = attempt()

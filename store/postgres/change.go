@@ -85,7 +85,7 @@ func (s *Store) changeIn(ctx context.Context, h *home, box store.MailboxID, of c
 	}
 	err := attempt()
 	if errors.Is(err, errNoMailbox) {
-		if _, err := s.ensure(ctx, h, box); err != nil {
+		if err := s.ensure(ctx, h, box); err != nil {
 			return 0, err
 		}
 		err = attempt()

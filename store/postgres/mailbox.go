@@ -32,7 +32,7 @@ func (s *Store) Mailbox(ctx context.Context, as directory.Principal, box store.M
 		if !errors.Is(err, pgx.ErrNoRows) {
 			break
 		}
-		if _, err := s.ensure(ctx, h, box); err != nil {
+		if err := s.ensure(ctx, h, box); err != nil {
 			return m, err
 		}
 	}
@@ -61,12 +61,10 @@ var standard = []struct {
 	{"Journal", store.RoleJournal, store.ClassJournal},
 }
 
-// ensure makes a mailbox with its standard folders unless it is there, and
-// tells whether it made it.
-func (s *Store) ensure(ctx context.Context, h *home, box store.MailboxID) (made bool, err error) {
+// ensure makes a mailbox with its standard folders unless it is there.
+func (s *Store) ensure(ctx context.Context, h *home, box store.MailboxID) error {
 	now := time.Now().Unix()
-	err = h.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
-		made = false
+	return h.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			insert into mail.mailbox (id, seq, hierarchy_seq, next_id, next_uidvalidity)
 			values ($1, 1, 1, $2, $3) on conflict (id) do nothing`,
@@ -87,21 +85,19 @@ func (s *Store) ensure(ctx context.Context, h *home, box store.MailboxID) (made 
 			select $1, id, 0, $2, 1, 1, 1, true, name, key, role, class
 			from unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[]) as u (id, name, key, role, class)`,
 			int64(box), now, ids, names, keys, roles, classes)
-		made = err == nil
 		return err
 	})
-	return made, err
 }
 
-// retryMade runs a read, and again when it found nothing because the mailbox
-// was not made yet.
+// retryMade runs a read, and again when it found nothing: perhaps the mailbox was
+// not made yet, and whoever makes it now may be another process.
 func (s *Store) retryMade(ctx context.Context, h *home, box store.MailboxID, read func() error) error {
 	fn := func() error { return reading(ctx, read) }
 	err := fn()
 	if fault.Of(err) != fault.NotFound {
 		return err
 	}
-	if made, ensureErr := s.ensure(ctx, h, box); ensureErr != nil || !made {
+	if ensureErr := s.ensure(ctx, h, box); ensureErr != nil {
 		return errors.Join(ensureErr, err)
 	}
 	return fn()
