@@ -3,10 +3,48 @@ package meeting
 import (
 	"bytes"
 	"context"
+	"errors"
+	"strings"
 
+	"waypost/directory"
 	"waypost/internal/itip"
 	"waypost/store"
 )
+
+// errConcerns: the change is one for put.
+var errConcerns = errors.New("others are concerned")
+
+// putPrivate runs a door's change of what concerns nobody else, before and after:
+// most of them, for which nothing has to be known of their owner.
+func (s *Service) putPrivate(ctx context.Context, as directory.Principal, box store.MailboxID, p store.PutObject) (store.Put, error) {
+	if as.Mailbox != box || as.ID == 0 {
+		return store.Put{}, errConcerns
+	}
+	if p.Limit == 0 {
+		u, err := s.dir.User(ctx, system, as.ID)
+		if err != nil {
+			return store.Put{}, err
+		}
+		p.Limit = u.Quota
+	}
+	edit := p.Edit
+	p.Edit = func(old *store.Object) (store.Edit, error) {
+		e, err := edit(old)
+		if err == nil && (namesPeople(e.Text) || old != nil && namesPeople(old.Text)) {
+			return store.Edit{}, errConcerns
+		}
+		return e, err
+	}
+	return s.store.PutObject(ctx, as, box, p)
+}
+
+var unfold = strings.NewReplacer("\r\n ", "", "\r\n\t", "", "\n ", "", "\n\t", "")
+
+// namesPeople tells whether a text may have an organizer or attendees.
+func namesPeople(text []byte) bool {
+	t := strings.ToUpper(unfold.Replace(string(text)))
+	return strings.Contains(t, "ORGANIZER") || strings.Contains(t, "ATTENDEE")
+}
 
 // put runs a door's change and adds what it means for others.
 func (s *Service) put(ctx context.Context, a *actor, p store.PutObject, quiet bool) (res store.Put, err error) {

@@ -20,6 +20,7 @@ package meeting
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -81,6 +82,9 @@ func New(s Store, d Directory, o Options) *Service {
 // client does that itself. The text that is stored may differ from what Edit gave:
 // SEQUENCE, answers, what only the organizer changes.
 func (s *Service) PutObject(ctx context.Context, as directory.Principal, box store.MailboxID, p store.PutObject, quiet bool) (store.Put, error) {
+	if res, err := s.putPrivate(ctx, as, box, p); !errors.Is(err, errConcerns) {
+		return res, err
+	}
 	a, err := s.own(ctx, as, box)
 	if err != nil {
 		return store.Put{}, err
