@@ -27,8 +27,8 @@ type comparison struct {
 
 // side is one of the two servers that are compared.
 type side struct {
-	smtp, imap, ldap, eas string // host:port, and the URL of ActiveSync
-	peer                  bool
+	smtp, imap, ldap, http, eas string // host:port, and the URL of ActiveSync
+	peer                        bool
 }
 
 // figure is one number of a result.
@@ -57,7 +57,7 @@ func at(path ...string) func(map[string]any) (float64, bool) {
 var peerSide = side{smtp: "127.0.0.1:10025", imap: "127.0.0.1:10143", ldap: "127.0.0.1:10389", eas: "http://127.0.0.1:10080/Microsoft-Server-ActiveSync", peer: true}
 
 func ourSide(a map[string]string) side {
-	return side{smtp: a["smtp"], imap: a["imap"], ldap: a["ldap"], eas: "https://" + a["https"] + "/Microsoft-Server-ActiveSync"}
+	return side{smtp: a["smtp"], imap: a["imap"], ldap: a["ldap"], http: a["http"], eas: "https://" + a["https"] + "/Microsoft-Server-ActiveSync"}
 }
 
 func comparisons() []comparison {

@@ -62,7 +62,10 @@ type bench struct {
 	addr  map[string]string // Waypost's doors
 	serve *exec.Cmd
 	out   *os.File
-	rows  []row
+
+	calendar string    // everybody's, with {user}
+	radicale *exec.Cmd // nil: not started
+	rows     []row
 
 	prepared map[string]bool // by what was run
 }
@@ -106,6 +109,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		list []comparison
 	}{
 		{b.addUsers, comparisons()},
+		{b.makeGroupware, b.groupwareComparisons()},
 		{b.fillDirectory, b.directoryComparisons()},
 	} {
 		list := slices.DeleteFunc(site.list, func(c comparison) bool {
@@ -204,6 +208,11 @@ func (b *bench) end() {
 
 func (b *bench) stop() {
 	b.end()
+	if b.radicale != nil {
+		_ = b.radicale.Process.Kill()
+		_ = b.radicale.Wait()
+		b.radicale = nil
+	}
 	_ = os.RemoveAll(filepath.Join(b.dir, "data"))
 	b.wipePeers()
 }
@@ -275,6 +284,9 @@ func (b *bench) record(v any) error {
 
 // peerUp starts a peer unless it is up.
 func (b *bench) peerUp(ctx context.Context, name string) error {
+	if name == "radicale" {
+		return b.radicaleUp(ctx)
+	}
 	up := exec.CommandContext(ctx, filepath.Join(b.tools, "peers", name), "up")
 	up.Env = append(os.Environ(), fmt.Sprintf("LDAP_ENTRIES=%d", b.entries))
 	up.Stderr = os.Stderr
