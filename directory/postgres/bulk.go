@@ -54,33 +54,7 @@ func (s *Store) AddUsers(ctx context.Context, as directory.Principal, list []dir
 
 // bulk is what one AddUsers writes, by table.
 type bulk struct {
-	objects, links, cold, accounts, changes [][]any
-	names                                   nameRows
-}
-
-// nameRows are rows of directory.name, by column.
-type nameRows struct {
-	kinds  []int16
-	keys   []string
-	owners []directory.ObjectID
-}
-
-func (n *nameRows) add(k nameKey, owner directory.ObjectID) {
-	n.kinds, n.keys, n.owners = append(n.kinds, int16(k.kind)), append(n.keys, k.key), append(n.owners, owner)
-}
-
-// write inserts the rows: a few with the statements of b, more by a copy.
-func (n *nameRows) write(ctx context.Context, w *writing, b *pgx.Batch, copied bool) error {
-	switch {
-	case len(n.keys) == 0:
-		return nil
-	case copied:
-		_, err := w.CopyFrom(ctx, pgx.Identifier{"directory", "name"}, []string{"kind", "key", "object"},
-			pgx.CopyFromSlice(len(n.keys), func(i int) ([]any, error) { return []any{n.kinds[i], n.keys[i], n.owners[i]}, nil }))
-		return err
-	}
-	b.Queue(`INSERT INTO directory.name (kind, key, object) SELECT * FROM unnest($1::smallint[], $2::text[], $3::bigint[])`, n.kinds, n.keys, n.owners)
-	return nil
+	objects, names, links, cold, accounts, changes [][]any
 }
 
 func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes []string) ([]directory.User, error) {
@@ -236,7 +210,7 @@ func (b *bulk) object(o *object, d derived, raw []byte) {
 		int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(), packNames(d.keys),
 	})
 	for _, k := range d.keys {
-		b.names.add(k, o.id)
+		b.names = append(b.names, []any{int16(k.kind), k.key, o.id})
 	}
 	if o.home != 0 {
 		b.links = append(b.links, []any{int32(linkHome), o.id, o.home, o.usn})
@@ -273,6 +247,7 @@ func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 			"id", "guid", "parent", "class", "rdn", "rdn_key", "attributes", "mailbox", "usn_created", "usn_changed", "created", "changed",
 			"kind", "address", "name", "home_mdb", "quota", "hidden", "roles", "terms", "extra", "sid", "names",
 		}, "", b.objects},
+		{"name", []string{"kind", "key", "object"}, "smallint text bigint", b.names},
 		{"link", []string{"attribute", "source", "target", "usn"}, "int bigint bigint bigint", b.links},
 		{"cold", []string{"object", "attribute", "place", "value"}, "bigint text int bytea", b.cold},
 		{"account", []string{"object", "hash", "epoch", "enabled", "expires", "must_change"}, "bigint text bigint boolean timestamptz boolean", b.accounts},
@@ -299,9 +274,6 @@ func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
 		if _, err := w.CopyFrom(ctx, pgx.Identifier{"directory", table.name}, table.columns, pgx.CopyFromRows(table.rows)); err != nil {
 			return err
 		}
-	}
-	if err := b.names.write(ctx, w, single, len(b.objects) > few); err != nil {
-		return err
 	}
 	return w.send(ctx, single, func() {})
 }

@@ -8,7 +8,8 @@
 //     Expand, MaySendAs and the search of the address list use nothing else.
 //   - Any number of processes on one database accept writes. A write takes the
 //     counter row first, so USNs become visible in order. Writes that wait for
-//     it are combined into one transaction, each under a savepoint of its own.
+//     it are combined into one transaction: entries that are added or removed at
+//     once, what else there is each under a savepoint of its own.
 //   - A writer returns after its own process's view has the change. Other
 //     processes hear of it by NOTIFY at once and look by themselves every three
 //     seconds at the latest.

@@ -166,18 +166,18 @@ password = "secret"
 	s.has(s.want(200, "GET", book+"jane.vcf", ""), "FN:Jane Here")
 
 	// A new local folder becomes a calendar.
-	if err := os.MkdirAll(filepath.Join(d.dir, "cal/work"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(d.dir, "cal/office"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d.write("cal/work/color", "#ff0000")
-	d.write("cal/work/displayname", "Work at home")
-	d.write("cal/work/w.ics", event("w", "DTSTART:20260301T100000Z\nSUMMARY:Working"))
+	d.write("cal/office/color", "#ff0000")
+	d.write("cal/office/displayname", "Work at home")
+	d.write("cal/office/w.ics", event("w", "DTSTART:20260301T100000Z\nSUMMARY:Working"))
 	d.must(vdirsyncer, "discover")
 	d.must(vdirsyncer, "sync")
 	d.must(vdirsyncer, "metasync")
-	s.has(s.want(200, "GET", calHome+"work/w.ics", ""), "SUMMARY:Working")
-	s.has(s.want(207, "PROPFIND", calHome+"work/", `<propfind xmlns="DAV:"><prop><displayname/><calendar-color xmlns="http://apple.com/ns/ical/"/></prop></propfind>`, "Depth: 0"), "#FF0000")
-	if got := strings.TrimSpace(d.read("cal/work/displayname")); got != "work" { // both have one, and the server wins
+	s.has(s.want(200, "GET", calHome+"office/w.ics", ""), "SUMMARY:Working")
+	s.has(s.want(207, "PROPFIND", calHome+"office/", `<propfind xmlns="DAV:"><prop><displayname/><calendar-color xmlns="http://apple.com/ns/ical/"/></prop></propfind>`, "Depth: 0"), "#FF0000")
+	if got := strings.TrimSpace(d.read("cal/office/displayname")); got != "office" { // both have one, and the server wins
 		t.Errorf("the folder is called %q", got)
 	}
 	// Once more: nothing is left to do.

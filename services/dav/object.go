@@ -143,9 +143,11 @@ func (s *Server) put(ctx context.Context, r *request) error {
 	if len(c.match) == 0 && slices.Contains(c.noneMatch, "*") {
 		p.IfMatch = new(store.Seq) // a put that makes something new reads nothing before
 	}
-	if u, err := r.userOf(ctx, res); err == nil {
-		p.Limit = u.Quota
+	u, err := r.userOf(ctx, res)
+	if err != nil {
+		return err // without the quota nothing is taken
 	}
+	p.Limit = u.Quota
 	var done store.Put
 	if s.schedules(r, res) {
 		done, err = s.opt.Scheduler.PutObject(ctx, r.who, res.owner.box, p, false)

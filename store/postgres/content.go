@@ -235,6 +235,12 @@ func (s *Store) Warm(ctx context.Context, as directory.Principal, box store.Mail
 	if len(hashes) < 2 {
 		return nil // one question either way
 	}
+	return s.firstChunks(ctx, h, hashes, func([32]byte, []byte) {})
+}
+
+// firstChunks reads the first chunks of contents in one question, keeps them in
+// memory and gives each to fn, which may be called again for one.
+func (s *Store) firstChunks(ctx context.Context, h *home, hashes [][]byte, fn func(hash [32]byte, data []byte)) error {
 	return reading(ctx, func() error {
 		rows, err := h.db.Query(ctx, "select hash, size, data from mail.blob where hash = any($1) and part = 0", hashes)
 		if err != nil {
@@ -250,7 +256,9 @@ func (s *Store) Warm(ctx context.Context, as directory.Principal, box store.Mail
 			if err != nil {
 				return err
 			}
-			s.chunks.put(chunkKey{[32]byte(v[0]), 0}, data)
+			hash := [32]byte(v[0])
+			s.chunks.put(chunkKey{hash, 0}, data)
+			fn(hash, data)
 		}
 		return rows.Err()
 	})

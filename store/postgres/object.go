@@ -80,26 +80,7 @@ func (s *Store) texts(ctx context.Context, h *home, list []*objectRow, limit int
 		}
 	}
 	if len(wanted) > 0 {
-		err := reading(ctx, func() error {
-			rows, err := h.db.Query(ctx, "select hash, size, data from mail.blob where hash = any($1) and part = 0", wanted)
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			for rows.Next() {
-				v := rows.RawValues()
-				if len(v[0]) != 32 || len(v[1]) != 8 {
-					return errFormat
-				}
-				data, err := unpack(v[2], int64Of(v[1]))
-				if err != nil {
-					return err
-				}
-				firsts[[32]byte(v[0])] = data
-				s.chunks.put(chunkKey{[32]byte(v[0]), 0}, data)
-			}
-			return rows.Err()
-		})
+		err := s.firstChunks(ctx, h, wanted, func(hash [32]byte, data []byte) { firsts[hash] = data })
 		if err != nil {
 			return false, err
 		}
