@@ -74,6 +74,8 @@ type PutObject struct {
 	Once string
 	// Limit is the mailbox's quota in bytes, as in NewMessage.
 	Limit int64
+	// Feed: into a folder that is fed, by who feeds it. Everybody else is Denied there.
+	Feed bool
 }
 
 // Put is the outcome of PutObject.
@@ -179,7 +181,7 @@ type Objects interface {
 	// asked for, nil where there is none. At most 1,000.
 	ObjectsNamed(ctx context.Context, as directory.Principal, box MailboxID, folder FolderID, names []string) ([]*Object, error)
 	// ObjectsByUID finds the objects with a UID in all folders of a class but
-	// the trash, without texts.
+	// the trash and those that are fed, without texts.
 	ObjectsByUID(ctx context.Context, as directory.Principal, box MailboxID, class Class, uid string) ([]*Object, error)
 	// ObjectList lists a page of a folder's objects without texts, by item after
 	// the one named.

@@ -128,6 +128,7 @@ type Folder struct {
 	Name        string   // NFC, without "/" or control characters, at most 250 bytes
 	Role        Role
 	Class       Class
+	Origin      Origin // of what is in it; OriginOwn for nearly all
 	UIDValidity uint32
 	UIDNext     UID
 	HighestSeq  Seq // the newest change in this folder
@@ -436,6 +437,7 @@ type Watcher interface {
 // methods that they need.
 type Store interface {
 	Objects
+	Feeds
 
 	// Mailbox opens a mailbox, making it with its standard folders if new.
 	Mailbox(ctx context.Context, as directory.Principal, box MailboxID) (Mailbox, error)

@@ -15,12 +15,12 @@ import (
 	"waypost/store"
 )
 
-const folderCols = "id, parent, name, role, class, uidvalidity, uidnext, highest_seq, floor, total, unread, deleted, size, subscribed, changed_seq"
+const folderCols = "id, parent, name, role, class, uidvalidity, uidnext, highest_seq, floor, total, unread, deleted, size, subscribed, changed_seq, origin"
 
 func folderTargets(f *store.Folder) []any {
 	return []any{
 		&f.ID, &f.Parent, &f.Name, &f.Role, &f.Class, &f.UIDValidity, &f.UIDNext, &f.HighestSeq, &f.Floor,
-		&f.Total, &f.Unread, &f.Deleted, &f.Size, &f.Subscribed, &f.Changed,
+		&f.Total, &f.Unread, &f.Deleted, &f.Size, &f.Subscribed, &f.Changed, &f.Origin,
 	}
 }
 
@@ -237,46 +237,53 @@ func (s *Store) CreateFolder(ctx context.Context, as directory.Principal, box st
 	if f.Role != store.RoleNone && f.Role != store.RoleArchive {
 		return made, fault.New(fault.Exists, "the mailbox has that standard folder")
 	}
-	_, err = s.change(ctx, as, box, changeOf{ids: 1, run: func(ctx context.Context, c *change) error {
-		all, err := c.tree(ctx)
-		if err != nil {
-			return err
-		}
-		if len(all) >= maxFolders {
-			return fault.New(fault.Limit, "a mailbox has at most %d folders", maxFolders)
-		}
-		if err := place(all, 0, f.Parent, name); err != nil {
-			return err
-		}
-		for _, other := range all {
-			if f.Role != store.RoleNone && other.Role == f.Role {
-				return fault.New(fault.Exists, "the mailbox has that standard folder")
-			}
-		}
-		c.hierarchy = true
-		made = store.Folder{
-			ID: store.FolderID(c.firstID), Parent: f.Parent, Name: name, Role: f.Role, Class: f.Class,
-			UIDNext: 1, HighestSeq: c.seq, Subscribed: f.Subscribed, Changed: c.seq,
-		}
-		// A name that is used again must not get an older UIDVALIDITY
-		// (RFC 9051 section 2.3.1.1): seconds of the clock, never twice.
-		err = c.tx.QueryRow(ctx, `
-			update mail.mailbox set next_uidvalidity = greatest(next_uidvalidity, $2) + 1
-			where id = $1 returning next_uidvalidity - 1`, int64(box), time.Now().Unix()).Scan(&made.UIDValidity)
-		if err != nil {
-			return err
-		}
-		c.last.Queue(`
-			insert into mail.folder (mailbox, id, parent, uidvalidity, highest_seq, created_seq, changed_seq,
-				subscribed, name, name_key, role, class)
-			values ($1, $2, $3, $4, $5, $5, $5, $6, $7, $8, $9, $10)`,
-			int64(box), int64(made.ID), int64(made.Parent), int64(made.UIDValidity), int64(c.seq),
-			made.Subscribed, name, nameKey(name), string(made.Role), string(made.Class))
-		return nil
+	f.Name, f.Origin = name, store.OriginOwn
+	_, err = s.change(ctx, as, box, changeOf{ids: 1, run: func(ctx context.Context, c *change) (err error) {
+		made, err = c.createFolder(ctx, f)
+		return err
 	}})
 	if err != nil {
 		return store.Folder{}, err
 	}
+	return made, nil
+}
+
+// createFolder makes a folder, with the first of the ids reserved.
+func (c *change) createFolder(ctx context.Context, f store.Folder) (made store.Folder, err error) {
+	all, err := c.tree(ctx)
+	if err != nil {
+		return made, err
+	}
+	if len(all) >= maxFolders {
+		return made, fault.New(fault.Limit, "a mailbox has at most %d folders", maxFolders)
+	}
+	if err := place(all, 0, f.Parent, f.Name); err != nil {
+		return made, err
+	}
+	for _, other := range all {
+		if f.Role != store.RoleNone && other.Role == f.Role {
+			return made, fault.New(fault.Exists, "the mailbox has that standard folder")
+		}
+	}
+	c.hierarchy = true
+	made = store.Folder{
+		ID: store.FolderID(c.firstID), Parent: f.Parent, Name: f.Name, Role: f.Role, Class: f.Class, Origin: f.Origin,
+		UIDNext: 1, HighestSeq: c.seq, Subscribed: f.Subscribed, Changed: c.seq,
+	}
+	// A name that is used again must not get an older UIDVALIDITY
+	// (RFC 9051 section 2.3.1.1): seconds of the clock, never twice.
+	err = c.tx.QueryRow(ctx, `
+		update mail.mailbox set next_uidvalidity = greatest(next_uidvalidity, $2) + 1
+		where id = $1 returning next_uidvalidity - 1`, int64(c.box), time.Now().Unix()).Scan(&made.UIDValidity)
+	if err != nil {
+		return made, err
+	}
+	c.last.Queue(`
+		insert into mail.folder (mailbox, id, parent, uidvalidity, highest_seq, created_seq, changed_seq,
+			subscribed, name, name_key, role, class, origin)
+		values ($1, $2, $3, $4, $5, $5, $5, $6, $7, $8, $9, $10, $11)`,
+		int64(c.box), int64(made.ID), int64(made.Parent), int64(made.UIDValidity), int64(c.seq),
+		made.Subscribed, made.Name, nameKey(made.Name), string(made.Role), string(made.Class), string(made.Origin))
 	return made, nil
 }
 
@@ -374,12 +381,18 @@ func (s *Store) DeleteFolder(ctx context.Context, as directory.Principal, box st
 			}
 		}
 		slices.Sort(doomed)
+		var fed []store.Folder
 		for _, f := range doomed {
+			if all[f].Origin != store.OriginOwn {
+				fed = append(fed, all[f])
+				continue
+			}
 			c.used -= all[f].Size
 			c.recoverable += all[f].Size
 			c.items -= int64(all[f].Total)
 		}
 		c.hierarchy = true
+		c.dropFolders(fed)
 		// In sets, so that a large folder takes one transaction; no tombstones,
 		// for nobody can ask for the changes of a folder that is gone.
 		c.last.Queue(`
@@ -395,6 +408,7 @@ func (s *Store) DeleteFolder(ctx context.Context, as directory.Principal, box st
 			insert into mail.recoverable (mailbox, item, folder, size, received, flags, keywords, props)
 			select $1, item, folder, size, received, flags, keywords, props from gone`,
 			int64(box), ids(doomed))
+		c.last.Queue("delete from mail.publication where mailbox = $1 and folder = any($2)", int64(box), ids(doomed))
 		c.last.Queue("delete from mail.folder where mailbox = $1 and id = any($2)", int64(box), ids(doomed))
 		c.last.Queue("insert into mail.folder_tombstone (mailbox, seq, id) select $1, $2, unnest($3::bigint[])",
 			int64(box), int64(c.seq), ids(doomed))

@@ -214,7 +214,7 @@ func (s *Store) ObjectsByUID(ctx context.Context, as directory.Principal, box st
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.objectRows(ctx, h, `select `+objectCols+` from (select id as in_folder from mail.folder where mailbox = $1 and class = $2) f
+	rows, err := s.objectRows(ctx, h, `select `+objectCols+` from (select id as in_folder from mail.folder where mailbox = $1 and class = $2 and origin = '') f
 		cross join lateral (select * from mail.object where mailbox = $1 and folder = in_folder and uid = $3 offset 0) o
 		where `+outside+` order by item`, int64(box), string(class), clean(uid))
 	return all(rows), err

@@ -78,6 +78,9 @@ func (s *Store) Copy(ctx context.Context, as directory.Principal, box store.Mail
 			if len(sources) == 0 {
 				return errNothing
 			}
+			if target.Origin != store.OriginOwn {
+				return errFed()
+			}
 			if err := numbers(&target, len(sources)); err != nil {
 				return err
 			}
@@ -133,12 +136,14 @@ func (s *Store) Move(ctx context.Context, as directory.Principal, box store.Mail
 	}
 	var found []store.Entry
 	var objects placings
+	var fed fedFolders
 	var target store.Folder
 	var missing bool
 	seq, err := s.change(ctx, as, box, changeOf{
 		first: func(b *pgx.Batch) {
 			queueTarget(b, box, to, &target, &missing)
 			queueItems(b, box, items, &found)
+			fed.queue(b, box)
 			objects.queue(b, box, items)
 		},
 		run: func(ctx context.Context, c *change) error {
@@ -154,6 +159,12 @@ func (s *Store) Move(ctx context.Context, as directory.Principal, box store.Mail
 				if e != nil && e.Folder != to && (from == 0 || e.Folder == from) {
 					moving = append(moving, e)
 				}
+			}
+			if len(moving) > 0 && target.Origin != store.OriginOwn {
+				return errFed()
+			}
+			if err := fed.refuse(moving); err != nil {
+				return err
 			}
 			if err := numbers(&target, len(moving)); err != nil {
 				return err
@@ -236,10 +247,17 @@ func (s *Store) Delete(ctx context.Context, as directory.Principal, box store.Ma
 		return 0, nil, err
 	}
 	var found []store.Entry
+	var fed fedFolders
 	seq, err = s.change(ctx, as, box, changeOf{
-		first: func(b *pgx.Batch) { queueItems(b, box, items, &found) },
+		first: func(b *pgx.Batch) {
+			queueItems(b, box, items, &found)
+			fed.queue(b, box)
+		},
 		run: func(_ context.Context, c *change) error {
 			gone = nil
+			if fed[folder] {
+				return errFed()
+			}
 			var doomed []*store.Entry
 			for i := range found {
 				if e := &found[i]; e.Folder == folder && (!onlyMarked || e.Flags&store.Deleted != 0) {
@@ -397,6 +415,9 @@ func (s *Store) Restore(ctx context.Context, as directory.Principal, box store.M
 				e.Folder = target.ID
 			} else if _, ok := all[e.Folder]; !ok {
 				e.Folder = byRole[objects.role(e.Item)]
+			}
+			if all[e.Folder].Origin != store.OriginOwn {
+				return errFed()
 			}
 			d := c.folder(e.Folder)
 			uid := int64(all[e.Folder].UIDNext) + next[e.Folder]

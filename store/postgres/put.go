@@ -412,11 +412,13 @@ func (s *Store) removeObject(ctx context.Context, as directory.Principal, h *hom
 		return 0, err
 	}
 	var found []store.Entry
+	var fed fedFolders
 	var now store.Seq
 	seq, err = s.changeIn(ctx, h, box, changeOf{
 		ids: x.ids(),
 		first: func(b *pgx.Batch) {
 			queueItems(b, box, []store.ItemID{r.Item}, &found)
+			fed.queue(b, box)
 			b.Queue("select version from mail.object where mailbox = $1 and item = $2", int64(box), int64(r.Item)).Query(func(rows pgx.Rows) error {
 				_, err := pgx.ForEachRow(rows, []any{&now}, func() error { return nil })
 				return err
@@ -426,6 +428,9 @@ func (s *Store) removeObject(ctx context.Context, as directory.Principal, h *hom
 		run: func(ctx context.Context, c *change) error {
 			if len(found) == 0 || found[0].Folder != a.old.Folder || now != a.old.Version {
 				return errStale
+			}
+			if fed[found[0].Folder] {
+				return errFed()
 			}
 			c.remove([]*store.Entry{&found[0]})
 			return x.run(ctx, c)

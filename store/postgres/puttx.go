@@ -121,6 +121,7 @@ type boxPutter struct {
 // batch is about.
 type putTarget struct {
 	class       store.Class
+	fed         bool
 	next        store.UID
 	highest     store.Seq // the newest change, those of this transaction included
 	names, uids map[string]store.ItemID
@@ -176,7 +177,7 @@ func (p *putter) first(b *pgx.Batch) {
 	}
 	b.Queue(`
 		with content as (select hash from mail.blob where part = 0 and hash = any($1) for key share)
-		select 'folder', u.mailbox, f.class, null::bytea, f.id, f.uidnext, f.highest_seq
+		select 'folder', u.mailbox, f.class, case when f.origin <> '' then ''::bytea end, f.id, f.uidnext, f.highest_seq
 			from unnest($2::bigint[], $3::bigint[]) as u (mailbox, folder)
 			cross join lateral (select * from mail.folder where mailbox = u.mailbox and id = u.folder offset 0) f
 		union all select 'name', u.mailbox, u.name, null, o.item, u.folder, 0
@@ -228,7 +229,7 @@ func (p *putter) looked(rows pgx.Rows) error {
 		switch kind {
 		case "folder":
 			f := x.target(n)
-			f.class, f.next, f.highest = store.Class(text), store.UID(y), store.Seq(z)
+			f.class, f.fed, f.next, f.highest = store.Class(text), hash != nil, store.UID(y), store.Seq(z)
 		case "name":
 			x.target(y).names[text] = store.ItemID(n)
 		case "uid":
@@ -294,6 +295,10 @@ func (x *boxPutter) judge(a *put, used int64) bool {
 	f := x.target(int64(a.folder))
 	if f.next == 0 {
 		a.err = noFolder()
+		return false
+	}
+	if f.fed != (a.p.Feed && a.system) {
+		a.err = errFed()
 		return false
 	}
 	if a.p.IfFolder != nil && f.highest > *a.p.IfFolder {

@@ -83,6 +83,9 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"ObjectQuota", objectQuota},
 		{"PutAndSend", putAndSend},
 		{"FolderProps", folderProps},
+		{"FedFolders", fedFolders},
+		{"Publications", publications},
+		{"BirthdaysFolder", birthdaysFolder},
 		{"ObjectModel", objectModel},
 		{"Model", model},
 	} {
