@@ -22,21 +22,25 @@ const (
 
 func pair(hash, id uint32) uint64 { return uint64(hash)<<32 | uint64(id) }
 
-// with adds a sorted list without doubles to the last piece.
+// with adds a sorted list without doubles to the last piece, or makes it a piece.
 func with[T any](p pieces[T], news []T, compare func(a, b T) int) pieces[T] {
 	if len(news) == 0 {
 		return p
 	}
 	n := len(p)
-	if n == 0 || len(p[n-1])+len(news) > pieceMin {
-		grown := append(slices.Clip(p), news)
-		for n = len(grown); n > 1 && len(grown[n-2]) < pieceRatio*len(grown[n-1]); n-- {
-			grown = append(slices.Clone(grown[:n-2]), merge(grown[n-2], grown[n-1], compare))
-		}
+	if n > 0 && len(p[n-1])+len(news) <= pieceMin {
+		grown := slices.Clone(p)
+		grown[n-1] = merge(p[n-1], news, compare)
 		return grown
 	}
-	grown := slices.Clone(p)
-	grown[n-1] = merge(p[n-1], news, compare)
+	grown := append(slices.Clip(p), news)
+	// What was the last piece until now was left alone too.
+	for n := len(grown) - 1; n > 0; n-- {
+		if len(grown[n-1]) < pieceRatio*len(grown[n]) {
+			merged := merge(grown[n-1], grown[n], compare)
+			grown = append(append(slices.Clone(grown[:n-1]), merged), grown[n+1:]...)
+		}
+	}
 	return grown
 }
 

@@ -59,3 +59,23 @@ func TestPairSet(t *testing.T) {
 		}
 	}
 }
+
+// TestPiecesStayFew adds a little at a time, as changes do: a search looks into
+// every piece.
+func TestPiecesStayFew(t *testing.T) {
+	for _, each := range []uint64{1, 14, 700, 1500} {
+		var p pieces[uint64]
+		const all = 300_000
+		for n := uint64(0); n < all; {
+			var news []uint64
+			for range each {
+				news = append(news, n)
+				n++
+			}
+			p = with(p, news, comparePairs)
+			if len(p) > 8 { // 300,000 is less than pieceMin * pieceRatio^5
+				t.Fatalf("%d at a time: %d pieces of %d pairs", each, len(p), n)
+			}
+		}
+	}
+}
