@@ -139,6 +139,7 @@ type Folder struct {
 	Size        int64 // bytes
 	Subscribed  bool
 	Changed     Seq // the newest change of name, parent, role or subscription
+	Created     Seq // the change that made it
 }
 
 // Entry is an item's narrow, changing part: where it is and how it is marked.
@@ -330,12 +331,15 @@ type Outgoing struct {
 	SourceVerb string // "reply", "replyAll", "forward"
 	// Remove, if set, is deleted (a draft that was sent).
 	Remove ItemID
+	// Track, if set, has a record kept of it (see Submissions).
+	Track *Track
 }
 
 // Sent is the outcome of Send.
 type Sent struct {
-	Repeated bool // Key was seen before; nothing was done
-	Saved    *Added
+	Repeated   bool // Key was seen before; nothing was done
+	Saved      *Added
+	Submission int64 // the id of the record, with Track
 }
 
 // OutboxEntry is a message waiting to be moved to the transport's queue.
@@ -438,6 +442,9 @@ type Watcher interface {
 type Store interface {
 	Objects
 	Feeds
+	Queries
+	Uploads
+	Submissions
 
 	// Mailbox opens a mailbox, making it with its standard folders if new.
 	Mailbox(ctx context.Context, as directory.Principal, box MailboxID) (Mailbox, error)

@@ -15,12 +15,12 @@ import (
 	"waypost/store"
 )
 
-const folderCols = "id, parent, name, role, class, uidvalidity, uidnext, highest_seq, floor, total, unread, deleted, size, subscribed, changed_seq, origin"
+const folderCols = "id, parent, name, role, class, uidvalidity, uidnext, highest_seq, floor, total, unread, deleted, size, subscribed, changed_seq, origin, created_seq"
 
 func folderTargets(f *store.Folder) []any {
 	return []any{
 		&f.ID, &f.Parent, &f.Name, &f.Role, &f.Class, &f.UIDValidity, &f.UIDNext, &f.HighestSeq, &f.Floor,
-		&f.Total, &f.Unread, &f.Deleted, &f.Size, &f.Subscribed, &f.Changed, &f.Origin,
+		&f.Total, &f.Unread, &f.Deleted, &f.Size, &f.Subscribed, &f.Changed, &f.Origin, &f.Created,
 	}
 }
 
@@ -268,7 +268,7 @@ func (c *change) createFolder(ctx context.Context, f store.Folder) (made store.F
 	c.hierarchy = true
 	made = store.Folder{
 		ID: store.FolderID(c.firstID), Parent: f.Parent, Name: f.Name, Role: f.Role, Class: f.Class, Origin: f.Origin,
-		UIDNext: 1, HighestSeq: c.seq, Subscribed: f.Subscribed, Changed: c.seq,
+		UIDNext: 1, HighestSeq: c.seq, Subscribed: f.Subscribed, Changed: c.seq, Created: c.seq,
 	}
 	// A name that is used again must not get an older UIDVALIDITY
 	// (RFC 9051 section 2.3.1.1): seconds of the clock, never twice.
@@ -393,12 +393,18 @@ func (s *Store) DeleteFolder(ctx context.Context, as directory.Principal, box st
 		}
 		c.hierarchy = true
 		c.dropFolders(fed)
-		// In sets, so that a large folder takes one transaction; no tombstones,
-		// for nobody can ask for the changes of a folder that is gone.
+		// In sets, so that a large folder takes one transaction. Nobody can ask for
+		// the changes of a folder that is gone; the tombstones are for those of the
+		// whole mailbox.
 		c.last.Queue(`
 			with gone as (
 				delete from mail.entry where mailbox = $1 and folder = any($2)
-				returning item, folder, size, received, flags, keywords, props),
+				returning item, folder, uid, entered_seq, size, received, flags, keywords, props),
+			tombstone as (
+				insert into mail.tombstone (mailbox, folder, left_seq, item, uid, entered_seq, received, name)
+				select $1, folder, $3, item, uid, entered_seq, received,
+					(select name from mail.object o where o.mailbox = $1 and o.item = gone.item)
+				from gone),
 			object as (
 				update mail.object set folder = null where mailbox = $1 and folder = any($2)),
 			occurrence as (
@@ -407,7 +413,7 @@ func (s *Store) DeleteFolder(ctx context.Context, as directory.Principal, box st
 				delete from mail.folder_props where mailbox = $1 and folder = any($2))
 			insert into mail.recoverable (mailbox, item, folder, size, received, flags, keywords, props)
 			select $1, item, folder, size, received, flags, keywords, props from gone`,
-			int64(box), ids(doomed))
+			int64(box), ids(doomed), int64(c.seq))
 		c.last.Queue("delete from mail.publication where mailbox = $1 and folder = any($2)", int64(box), ids(doomed))
 		c.last.Queue("delete from mail.folder where mailbox = $1 and id = any($2)", int64(box), ids(doomed))
 		c.last.Queue("insert into mail.folder_tombstone (mailbox, seq, id) select $1, $2, unnest($3::bigint[])",

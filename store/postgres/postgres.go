@@ -26,6 +26,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/errgroup"
 
 	"waypost/directory"
@@ -78,6 +79,7 @@ type Store struct {
 	chunks   *chunkCache
 	opts     Options
 	log      *slog.Logger
+	counts   *otter.Cache[store.MailboxID, mailCounts]
 	origin   string // names this Store in notifications
 	outbox   chan struct{}
 }
@@ -113,6 +115,7 @@ func New(pools map[string]*pgdb.DB, o Options) (*Store, error) {
 		homes:    make(map[string]*home, len(pools)),
 		messages: newMessageCache(o.MessageCache),
 		chunks:   newChunkCache(o.ContentCache),
+		counts:   otter.Must(&otter.Options[store.MailboxID, mailCounts]{MaximumSize: 10_000}),
 		opts:     o,
 		log:      o.Log,
 		outbox:   make(chan struct{}, 1),

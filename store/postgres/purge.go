@@ -51,8 +51,8 @@ func (r Retention) filled() Retention {
 
 // Purged counts what was removed, and what else maintenance did.
 type Purged struct {
-	Recoverable, Tombstones, Folders, Once, ThreadKeys, SyncStates, Contents int
-	Windows                                                                  int // series whose occurrences were written anew
+	Recoverable, Tombstones, Folders, Once, ThreadKeys, SyncStates, Uploads, Contents int
+	Windows                                                                           int // series whose occurrences were written anew
 }
 
 const (
@@ -83,8 +83,10 @@ func (s *Store) PurgeOnce(ctx context.Context, name string, now time.Time, r Ret
 	}{
 		{&p.Recoverable, s.purgeOverQuota, now},
 		{&p.Recoverable, s.purgeRecoverable, now.Add(-r.Recoverable)},
-		{&p.Tombstones, s.purgeTombstones, now.Add(-r.Tombstones)},
+		// Folders first: their floor is that of the items that were in them.
 		{&p.Folders, s.purgeFolderTombstones, now.Add(-r.Tombstones)},
+		{&p.Tombstones, s.purgeTombstones, now.Add(-r.Tombstones)},
+		{&p.Uploads, purgeUploads, now.Add(-r.Content)},
 		{&p.Once, sweep("mail.once", "at < $1"), now.Add(-r.Once)},
 		{&p.ThreadKeys, sweep("mail.thread_key", "at < $1 and item > 0"), now.Add(-r.Subjects)},
 		{&p.ThreadKeys, sweep("mail.thread_key", "at < $1 and item = 0"), now.Add(-r.MessageIDs)},
@@ -283,6 +285,7 @@ func (s *Store) purgeContents(ctx context.Context, h *home, until time.Time) (n 
 				select c.hash from mail.blob_check c where c.hash = any($1) and c.at < $2
 					and not exists (select from mail.message m where m.blob = c.hash)
 					and not exists (select from mail.object o where o.blob = c.hash)
+					and not exists (select from mail.upload u where u.blob = c.hash)
 					and not exists (select from mail.outbox o where o.blob = c.hash))`, locked, until)
 		// What was looked at, and what was gone before.
 		b.Queue(`

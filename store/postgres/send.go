@@ -36,6 +36,9 @@ func checkOutgoing(o *store.Outgoing) error {
 	case len(o.Prefix) > maxPrefix:
 		return fault.New(fault.TooLarge, "the trace headers are too large")
 	}
+	if err := checkTrack(o.Track); err != nil {
+		return err
+	}
 	for _, a := range append([]string{o.From}, o.Recipients...) {
 		if len(a) > maxAddress || a != clean(a) || strings.ContainsAny(a, "\r\n") {
 			return fault.New(fault.Invalid, "an address that makes no sense")
@@ -88,6 +91,8 @@ type sends struct {
 	known   map[string]store.ItemID // of earlier calls: the copy, 0 for none
 	touched []store.Entry
 	res     []store.Sent
+	// recorded is the record of an earlier call.
+	recorded int64
 }
 
 // newSends checks messages and does all work that needs no database.
@@ -107,6 +112,9 @@ func (s *Store) newSends(as directory.Principal, box store.MailboxID, outs []sto
 		}
 		if keys[o.Key] {
 			return nil, fault.New(fault.Invalid, "two messages to be sent have one key")
+		}
+		if o.Track != nil && len(outs) > 1 {
+			return nil, fault.New(fault.Invalid, "what is recorded is sent alone")
 		}
 		keys[o.Key] = true
 		var a *addition
@@ -157,6 +165,13 @@ func (x *sends) first(b *pgx.Batch) {
 		o := &x.outs[i]
 		keys, items = append(keys, sentKey(o)), append(items, o.Source, o.Remove)
 	}
+	if len(x.outs) == 1 && x.outs[0].Track != nil {
+		x.recorded = 0
+		b.Queue("select id from mail.submission where mailbox = $1 and key = $2 and not gone", int64(x.box), x.outs[0].Key).Query(func(rows pgx.Rows) error {
+			_, err := pgx.ForEachRow(rows, []any{&x.recorded}, func() error { return nil })
+			return err
+		})
+	}
 	b.Queue("select key, item from mail.once where mailbox = $1 and key = any($2)", int64(x.box), keys).Query(func(rows pgx.Rows) error {
 		var key string
 		var item int64
@@ -189,6 +204,9 @@ func (x *sends) run(ctx context.Context, c *change) error {
 	for i := range x.outs {
 		item, known := x.known[sentKey(&x.outs[i])]
 		x.res[i].Repeated = known
+		if known {
+			x.res[i].Submission = x.recorded
+		}
 		switch {
 		case !known:
 			fresh = append(fresh, i)
@@ -226,6 +244,9 @@ func (x *sends) run(ctx context.Context, c *change) error {
 		if err := c.send(&x.outs[i], x.saves[i] != nil, touched); err != nil {
 			return err
 		}
+		if x.outs[i].Track != nil {
+			x.res[i].Submission = int64(c.seq)
+		}
 	}
 	return nil
 }
@@ -243,6 +264,9 @@ func (c *change) send(o *store.Outgoing, kept bool, touched map[store.ItemID]*st
 		int64(c.box), o.Key, o.From, o.Recipients, o.Blob.Hash[:], o.Blob.Size, nonNil(o.Prefix), instant(notBefore))
 	if !kept {
 		c.last.Queue("insert into mail.once (mailbox, key, item, seq) values ($1, $2, 0, $3)", int64(c.box), sentKey(o), int64(c.seq))
+	}
+	if o.Track != nil {
+		c.track(o, instant(o.NotBefore))
 	}
 	if e := touched[o.Remove]; e != nil {
 		c.remove([]*store.Entry{e})

@@ -87,6 +87,10 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"Publications", publications},
 		{"BirthdaysFolder", birthdaysFolder},
 		{"ObjectModel", objectModel},
+		{"Queries", queries},
+		{"MailChanges", mailChanges},
+		{"Uploads", uploads},
+		{"Submissions", submissions},
 		{"Model", model},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
