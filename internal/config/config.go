@@ -34,6 +34,7 @@ type Config struct {
 	Auth      Auth      `toml:"auth" doc:"Signing in."`
 	LDAP      LDAP      `toml:"ldap" doc:"The directory for other programs, over LDAP."`
 	EAS       EAS       `toml:"eas" doc:"Phones (Exchange ActiveSync): the organisation's policy and the bounds of long polling."`
+	Feeds     Feeds     `toml:"feeds" doc:"Calendars elsewhere that people subscribe to."`
 	Quota     Quota     `toml:"quota" doc:"Sizes of mailboxes, unless one has its own. 0 means without limit."`
 	Retention Retention `toml:"retention" doc:"How long what was deleted is kept."`
 	Limits    Limits    `toml:"limits" doc:"Connections at each door."`
@@ -154,6 +155,12 @@ type EAS struct {
 	AllowNonProvisioning bool     `toml:"allow_non_provisioning" doc:"Let phones in that cannot enforce the policy."`
 	HeartbeatMin         Duration `toml:"heartbeat_min" min:"1s" max:"1h" doc:"Shortest long poll."`
 	HeartbeatMax         Duration `toml:"heartbeat_max" min:"1m" max:"59m" doc:"Longest long poll; keep it below auth.proof_life and the reverse proxy's time-out."`
+}
+
+// Feeds says where calendars are fetched from.
+type Feeds struct {
+	Inside []string `toml:"inside" form:"network" doc:"Networks of this organisation that calendars may be fetched from, such as 10.1.0.0/16. Empty: from the Internet only."`
+	Ports  []string `toml:"ports" form:"port" doc:"Ports besides 80 and 443."`
 }
 
 // Quota holds the default sizes.

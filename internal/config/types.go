@@ -152,6 +152,18 @@ var forms = map[string]func(string) error{
 		}
 		return nil
 	},
+	"network": func(s string) error {
+		if p, err := netip.ParsePrefix(s); err != nil || p != p.Masked() {
+			return fmt.Errorf("%q is not a network like 10.1.0.0/16", s)
+		}
+		return nil
+	},
+	"port": func(s string) error {
+		if n, err := strconv.Atoi(s); err != nil || n < 1 || n > 65535 {
+			return fmt.Errorf("%q is not a port", s)
+		}
+		return nil
+	},
 	"hostport":  checkHostport,
 	"hostports": checkHostports,
 	"urls": func(s string) error {

@@ -8,6 +8,7 @@ package objectfile
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -45,7 +46,10 @@ type About struct{ Name, Description, Color, Zone string }
 
 // File is a file that was read.
 type File struct {
-	About    About
+	About About
+	// Refresh is how often a published calendar asks to be read, as a DURATION (RFC
+	// 7986 section 5.7, and the name that was used before it).
+	Refresh  string
 	cards    []byte // of an address book
 	calendar *ical.Component
 }
@@ -66,6 +70,9 @@ func Read(text []byte) (*File, error) {
 	f := &File{calendar: root}
 	for _, cal := range root.Parts("VCALENDAR") {
 		f.About.take(cal)
+		for _, name := range []string{"REFRESH-INTERVAL", "X-PUBLISHED-TTL"} {
+			f.Refresh = cmp.Or(f.Refresh, strings.TrimSpace(cal.Text(name)))
+		}
 	}
 	return f, nil
 }

@@ -336,7 +336,7 @@ func (x *boxPutter) judge(a *put, used int64) bool {
 			return false
 		}
 	}
-	if a.p.Limit > 0 || a.system {
+	if a.p.Limit > 0 || a.system && !a.p.Feed {
 		x.setQuota(a.p.Limit)
 	}
 	switch limit := x.limit(); {

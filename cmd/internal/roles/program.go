@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"waypost/directory"
@@ -22,7 +24,9 @@ import (
 	"waypost/internal/pgdb"
 	"waypost/internal/serve"
 	"waypost/internal/tlsconf"
+	"waypost/services/birthdays"
 	"waypost/services/smtp"
+	"waypost/services/webcal"
 	"waypost/store"
 	storepg "waypost/store/postgres"
 )
@@ -201,13 +205,30 @@ func storeOptions(cfg *config.Config, log *slog.Logger) storepg.Options {
 	return o
 }
 
-// maintain runs the purger.
+// maintain runs the purger and who feeds folders.
 func (p *Program) maintain() {
 	r := storepg.Retention{
 		// The store takes 0 for "as usual", the configuration for "not at all".
 		Recoverable: max(p.Config.Retention.Recoverable.D(), time.Second), Tombstones: p.Config.Retention.Tombstones.D(), Content: p.Config.Retention.Blobs.D(),
 	}
 	p.part("purger", func(ctx context.Context) error { return p.mail.Maintain(ctx, r) })
+	p.part("calendars elsewhere", webcal.New(p.mail, Feeds(p.Config), p.Log).Run)
+	p.part("birthdays", birthdays.New(p.mail, p.Log).Run)
+}
+
+// Feeds is where calendars may be fetched from; the configuration was checked.
+func Feeds(cfg *config.Config) (n webcal.Network) {
+	for _, s := range cfg.Feeds.Inside {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			n.Inside = append(n.Inside, p)
+		}
+	}
+	for _, s := range cfg.Feeds.Ports {
+		if port, err := strconv.Atoi(s); err == nil {
+			n.Ports = append(n.Ports, port)
+		}
+	}
+	return n
 }
 
 func missing(key, what string) error {
