@@ -30,6 +30,7 @@ type objectStore interface {
 	objectReader
 	PutObject(ctx context.Context, as directory.Principal, box store.MailboxID, p store.PutObject) (store.Put, error)
 	RemoveObject(ctx context.Context, as directory.Principal, box store.MailboxID, r store.RemoveObject) (store.Seq, error)
+	FindObjects(ctx context.Context, as directory.Principal, box store.MailboxID, q store.FindObjects) ([]*store.Object, error)
 	FolderProps(ctx context.Context, as directory.Principal, box store.MailboxID, folders []store.FolderID) ([]store.FolderProps, error)
 }
 

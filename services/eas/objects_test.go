@@ -2,7 +2,9 @@ package eas
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -154,6 +156,32 @@ func (m *memory) ObjectsOf(ctx context.Context, as directory.Principal, box stor
 		}
 	}
 	return os, err
+}
+
+// FindObjects looks for words in the texts.
+func (m *memory) FindObjects(_ context.Context, as directory.Principal, box store.MailboxID, q store.FindObjects) ([]*store.Object, error) {
+	leave, err := m.in("FindObjects", as, box)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	var os []*store.Object
+	for id, it := range m.items {
+		if it.gone || it.obj == nil || id <= q.After || len(q.Folders) > 0 && !slices.Contains(q.Folders, it.e.Folder) || !slices.Contains(q.Kinds, it.obj.Kind) {
+			continue
+		}
+		ok := true
+		for w := range strings.FieldsSeq(strings.ToLower(q.Text)) {
+			ok = ok && strings.Contains(strings.ToLower(string(it.obj.Text)), w)
+		}
+		if ok {
+			o := *it.obj
+			o.Folder, o.Text = it.e.Folder, nil
+			os = append(os, &o)
+		}
+	}
+	slices.SortFunc(os, func(a, b *store.Object) int { return cmp.Compare(a.Item, b.Item) })
+	return os[:min(q.Limit, len(os))], nil
 }
 
 func (m *memory) FolderProps(_ context.Context, _ directory.Principal, _ store.MailboxID, folders []store.FolderID) ([]store.FolderProps, error) {

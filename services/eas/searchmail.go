@@ -3,6 +3,7 @@ package eas
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 
 	"waypost/internal/fault"
@@ -17,8 +18,20 @@ const (
 	searchFolderSync = 11
 )
 
-// searchMailbox looks for messages (MS-ASCMD 2.2.1.16, 2.2.3.132.1). A LongId
-// is the item's id: it stays what it is wherever the item goes.
+// maxFound is how many objects one search finds at most.
+const maxFound = 10_000
+
+// mailboxQuery is what a phone looks for in its mailbox.
+type mailboxQuery struct {
+	store.Find
+	classes []store.Class // empty: all that the version has
+	// mailOnly: a condition that only mail can meet.
+	mailOnly bool
+}
+
+// searchMailbox looks for items (MS-ASCMD 2.2.1.16, 2.2.3.132.1): messages, the
+// newest first, then objects likewise. A LongId is the item's id: it stays what
+// it is wherever the item goes.
 func (s *Server) searchMailbox(ctx context.Context, r *request, in *wbxml.Node) (*wbxml.Node, error) {
 	options := in.Child(wbxml.SearchOptions)
 	first, count, ok := searchRange(options.Get(wbxml.SearchRange))
@@ -41,7 +54,7 @@ func (s *Server) searchMailbox(ctx context.Context, r *request, in *wbxml.Node) 
 			return searchStatus(searchInvalid), nil
 		}
 	}
-	entries, total, err := s.store.FindMessages(ctx, r.who, r.box(), q)
+	entries, objects, total, err := s.findItems(ctx, r, &q)
 	switch {
 	case err == nil:
 	case fault.Of(err) == fault.NotFound:
@@ -52,53 +65,211 @@ func (s *Server) searchMailbox(ctx context.Context, r *request, in *wbxml.Node) 
 	if first > 0 && first >= total {
 		return searchStatus(searchPastEnd), nil
 	}
+	h := &hits{s: s, r: r, opts: &opts, left: maxAnswer, writers: map[store.FolderID]*itemWriter{}}
+	if err := h.addMail(ctx, entries); err != nil {
+		return nil, err
+	}
+	if err := h.addObjects(ctx, objects); err != nil {
+		return nil, err
+	}
+	return searchResults(first, total, h.nodes), nil
+}
+
+// findItems gives the page of messages and objects that is asked for, and how
+// many there are in all.
+func (s *Server) findItems(ctx context.Context, r *request, q *mailboxQuery) (entries []store.Entry, objects []*store.Object, total int, err error) {
+	mails, others := true, store.FindObjects{Text: q.Text}
+	if len(q.Folders) > 0 {
+		if q.Folders, others.Folders, err = s.searchedFolders(ctx, r, q.Folders, q.Deep); err != nil {
+			return nil, nil, 0, err
+		}
+		q.Deep, mails = false, len(q.Folders) > 0
+	}
+	if mails && (len(q.classes) == 0 || slices.Contains(q.classes, store.ClassMail)) {
+		if entries, total, err = s.store.FindMessages(ctx, r.who, r.box(), q.Find); err != nil {
+			return nil, nil, 0, err
+		}
+	}
+	for class, kinds := range searchedKinds {
+		if (len(q.classes) == 0 || slices.Contains(q.classes, class)) && r.version >= served[class].since {
+			others.Kinds = append(others.Kinds, kinds...)
+		}
+	}
+	if q.mailOnly || len(others.Kinds) == 0 || mails && len(q.Folders) > 0 && len(others.Folders) == 0 {
+		return entries, nil, total, nil
+	}
+	for others.Limit = 1000; len(objects) < maxFound; {
+		page, err := s.store.FindObjects(ctx, r.who, r.box(), others)
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		objects = append(objects, page...)
+		if len(page) < others.Limit {
+			break
+		}
+		others.After = page[len(page)-1].Item
+	}
+	slices.Reverse(objects)
+	from := min(max(q.Offset-total, 0), len(objects))
+	total += len(objects)
+	objects = objects[from:]
+	return entries, objects[:min(q.Limit-len(entries), len(objects))], total, nil
+}
+
+// searchedKinds has the kinds of objects of the classes that phones search.
+var searchedKinds = map[store.Class][]store.Kind{
+	store.ClassCalendar: {store.KindEvent},
+	store.ClassContacts: {store.KindCard, store.KindGroup},
+	store.ClassTasks:    {store.KindTask},
+	store.ClassNotes:    {store.KindNote},
+}
+
+// searchedFolders parts the folders that a phone names, with those below them if
+// deep, into those of mail and others.
+func (s *Server) searchedFolders(ctx context.Context, r *request, asked []store.FolderID, deep bool) (mails, others []store.FolderID, err error) {
+	all, _, err := s.store.Folders(ctx, r.who, r.box())
+	if err != nil {
+		return nil, nil, err
+	}
+	in, known := map[store.FolderID]bool{}, map[store.FolderID]*store.Folder{}
+	for i := range all {
+		known[all[i].ID] = &all[i]
+	}
+	for _, id := range asked {
+		if f := known[id]; f == nil || !knows(f, r.version) {
+			return nil, nil, fault.New(fault.NotFound, "no such folder")
+		}
+		in[id] = true
+	}
+	for i := range all {
+		f := &all[i]
+		for up := f; deep && up != nil && !in[f.ID]; up = known[up.Parent] {
+			in[f.ID] = in[up.ID]
+		}
+		switch {
+		case !in[f.ID] || !knows(f, r.version):
+		case f.Class == store.ClassMail:
+			mails = append(mails, f.ID)
+		default:
+			others = append(others, f.ID)
+		}
+	}
+	return mails, others, nil
+}
+
+// hits collects the Results of a search, as many as fit in one answer: the phone
+// asks for the rest by another Range.
+type hits struct {
+	s       *Server
+	r       *request
+	opts    *options
+	nodes   []*wbxml.Node
+	left    int64
+	writers map[store.FolderID]*itemWriter // of objects
+}
+
+// fits tells whether one more of that size goes into the answer.
+func (h *hits) fits(size int64) bool {
+	h.left -= itemOverhead + size
+	return h.left >= 0 || len(h.nodes) == 0
+}
+
+func (h *hits) addMail(ctx context.Context, entries []store.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
 	items := make([]store.ItemID, len(entries))
 	for i, e := range entries {
 		items[i] = e.Item
 	}
-	var msgs []*store.Message
-	if len(items) > 0 {
-		if msgs, err = s.store.Messages(ctx, r.who, r.box(), items); err != nil {
-			return nil, err
-		}
+	msgs, err := h.s.store.Messages(ctx, h.r.who, h.r.box(), items)
+	if err != nil {
+		return err
 	}
-	w := &itemWriter{mail: s.store, who: who{r.who, r.box()}, version: r.version, opts: &opts}
-	var hits []*wbxml.Node
-	left := int64(maxAnswer)
+	w := &itemWriter{mail: h.s.store, who: who{h.r.who, h.r.box()}, version: h.r.version, opts: h.opts}
 	for i, m := range msgs {
 		if m == nil {
 			continue
 		}
-		if left -= itemOverhead + estimateBody(m, &opts, r.version); left < 0 && len(hits) > 0 {
-			break // the phone asks for the rest by another Range
+		if !h.fits(estimateBody(m, h.opts, h.r.version)) {
+			return nil
 		}
-		hit, err := s.hit(ctx, w, m, &entries[i])
-		if err != nil {
-			return nil, err
+		if err := h.add(ctx, w, "Email", wide{msg: m}, &entries[i]); err != nil {
+			return err
 		}
-		hits = append(hits, hit)
 	}
-	return searchResults(first, total, hits), nil
+	return nil
 }
 
-// hit is one Result.
-func (s *Server) hit(ctx context.Context, w *itemWriter, m *store.Message, n *store.Entry) (*wbxml.Node, error) {
+func (h *hits) addObjects(ctx context.Context, found []*store.Object) error {
+	var items []store.ItemID
+	for _, o := range found {
+		if !h.fits(o.Size) && len(items) > 0 {
+			break
+		}
+		items = append(items, o.Item)
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	objects, err := h.s.store.Objects(ctx, h.r.who, h.r.box(), items)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if o == nil {
+			continue
+		}
+		w := h.writers[o.Folder]
+		if w == nil {
+			f, err := h.s.store.Folder(ctx, h.r.who, h.r.box(), o.Folder)
+			if fault.Of(err) == fault.NotFound && err != nil {
+				continue
+			} else if err != nil {
+				return err
+			}
+			w = &itemWriter{mail: h.s.store, who: who{h.r.who, h.r.box()}, version: h.r.version, opts: h.opts, class: served[f.Class].items}
+			if w.side, err = h.s.side(ctx, h.r, &f, h.opts); err != nil {
+				return err
+			}
+			h.writers[o.Folder] = w
+		}
+		if err := h.add(ctx, w, searchedClass(o.Kind), wide{obj: o}, &store.Entry{Item: o.Item, Folder: o.Folder}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// searchedClass is the Class of a Result.
+func searchedClass(k store.Kind) string {
+	for class, kinds := range searchedKinds {
+		if slices.Contains(kinds, k) {
+			return served[class].name
+		}
+	}
+	return ""
+}
+
+// add writes one Result.
+func (h *hits) add(ctx context.Context, w *itemWriter, class string, x wide, n *store.Entry) error {
 	props, err := treeOf(func(e *wbxml.Encoder) error {
 		e.Start(wbxml.SearchProperties)
-		if err := w.write(ctx, e, m, n); err != nil && (fault.Of(err) != fault.NotFound || e.Err() != nil) {
+		if err := w.writeWide(ctx, e, x, n); err != nil && (fault.Of(err) != fault.NotFound || e.Err() != nil) {
 			return err
 		}
 		e.End()
 		return e.Err()
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return wbxml.New(wbxml.SearchResult,
-		wbxml.NewText(wbxml.AirSyncClass, "Email"),
-		wbxml.NewText(wbxml.SearchLongId, itemID(m.Item)),
+	h.nodes = append(h.nodes, wbxml.New(wbxml.SearchResult,
+		wbxml.NewText(wbxml.AirSyncClass, class),
+		wbxml.NewText(wbxml.SearchLongId, itemID(n.Item)),
 		wbxml.NewText(wbxml.AirSyncCollectionId, folderServerID(n.Folder)),
-		props), nil
+		props))
+	return nil
 }
 
 // treeOf gives what fn writes as a tree.
@@ -117,8 +288,8 @@ func treeOf(fn func(e *wbxml.Encoder) error) (*wbxml.Node, error) {
 }
 
 // readFind reads a Query: the conditions stand side by side in one And.
-func readFind(r *request, n *wbxml.Node) (store.Find, int) {
-	var q store.Find
+func readFind(r *request, n *wbxml.Node) (mailboxQuery, int) {
+	var q mailboxQuery
 	if n == nil {
 		return q, searchInvalid
 	}
@@ -127,9 +298,11 @@ func readFind(r *request, n *wbxml.Node) (store.Find, int) {
 	for _, c := range n.Children {
 		switch c.Tag {
 		case wbxml.AirSyncClass:
-			if c.Value() != "Email" {
+			class, ok := classNamed(c.Value())
+			if !ok {
 				return q, searchTooComplex
 			}
+			q.classes = append(q.classes, class) // several are any of them (MS-ASCMD 2.2.3.27.5)
 		case wbxml.AirSyncCollectionId:
 			id, ok := parseFolderID(c.Value())
 			if !ok {
@@ -147,9 +320,9 @@ func readFind(r *request, n *wbxml.Node) (store.Find, int) {
 			if !ok {
 				return q, searchNotFound
 			}
-			q.Thread = t
+			q.Thread, q.mailOnly = t, true
 		case wbxml.SearchGreaterThan, wbxml.SearchLessThan:
-			asked = true
+			asked, q.mailOnly = true, true
 			t, ok := parseTime(c.Get(wbxml.SearchValue))
 			if !ok || !c.Has(wbxml.EmailDateReceived) {
 				return q, searchInvalid
@@ -168,4 +341,14 @@ func readFind(r *request, n *wbxml.Node) (store.Find, int) {
 		return q, searchInvalid
 	}
 	return q, searchOK
+}
+
+// classNamed gives the class of an ActiveSync name; of SMS there are none here.
+func classNamed(name string) (store.Class, bool) {
+	for class, c := range served {
+		if c.name == name {
+			return class, true
+		}
+	}
+	return "", name == "SMS"
 }
