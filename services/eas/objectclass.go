@@ -52,6 +52,10 @@ type edited struct {
 	text []byte
 	// altered: it does not say quite what the phone said, which is to be told.
 	altered bool
+	// beside, if not nil, is the text of another object that comes of the command,
+	// of the UID newUID(besideOnce); besideOnce makes it safe to repeat.
+	beside     []byte
+	besideOnce string
 }
 
 // side is for whom objects are written, and who changes them.

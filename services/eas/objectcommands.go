@@ -3,6 +3,7 @@ package eas
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"waypost/internal/fault"
 	"waypost/services/eas/wbxml"
@@ -36,6 +37,7 @@ func (x *executor) putObject(ctx context.Context, c *syncCommand) error {
 	}
 	var altered bool
 	var said []byte
+	var beside edited
 	p.Edit = func(old *store.Object) (store.Edit, error) {
 		if p.Item != 0 && (old == nil || old.Folder != x.folder.ID) {
 			return store.Edit{}, fault.New(fault.NotFound, "no such object")
@@ -49,10 +51,23 @@ func (x *executor) putObject(ctx context.Context, c *syncCommand) error {
 		if p.Item != 0 && x.view.opts.conflict != 0 && !bytes.Equal(e.text, old.Text) && !x.view.knew(item, old.Version) {
 			return store.Edit{}, fault.New(fault.Conflict, "changed meanwhile")
 		}
+		if e.beside != nil && beside.besideOnce != e.besideOnce {
+			beside = e
+			return store.Edit{}, errBeside
+		}
 		altered, said = e.altered, e.text
 		return store.Edit{Text: e.text}, nil
 	}
 	put, err := x.put(ctx, p)
+	for range 3 {
+		if !errors.Is(err, errBeside) {
+			break
+		}
+		// First what is beside it: repeated, it is there already.
+		if err = x.putBeside(ctx, beside); err == nil {
+			put, err = x.put(ctx, p)
+		}
+	}
 	if err != nil {
 		return x.failed(c, err)
 	}
@@ -79,6 +94,19 @@ func (x *executor) putObject(ctx context.Context, c *syncCommand) error {
 	x.view.echoes = append(x.view.echoes, r.echo)
 	x.results = append(x.results, r)
 	return nil
+}
+
+// errBeside ends an edit that has to wait for another object.
+var errBeside = errors.New("another object comes first")
+
+// putBeside makes an object that a command makes beside the one it changes. The
+// phone hears of it as of what others make.
+func (x *executor) putBeside(ctx context.Context, e edited) error {
+	_, err := x.objects.PutObject(ctx, x.who.as, x.who.box, store.PutObject{
+		Folder: x.folder.ID, UID: newUID(e.besideOnce), Once: e.besideOnce,
+		Edit: func(*store.Object) (store.Edit, error) { return store.Edit{Text: e.beside}, nil },
+	})
+	return err
 }
 
 func (x *executor) put(ctx context.Context, p store.PutObject) (store.Put, error) {

@@ -2,6 +2,7 @@ package eas
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,8 +105,14 @@ func (taskItems) edit(s *side, old *store.Object, c *syncCommand) (edited, error
 	if part != nil {
 		t = side.ReadTask(part)
 	}
+	was := *t
 	if err := readTask(s, c.data, t, old != nil); err != nil {
 		return edited{}, err
+	}
+	if part != nil && part.Prop("RRULE") != nil && !was.Complete && t.Complete && c.data.Has(wbxml.TasksRecurrence, wbxml.TasksType) {
+		if e, err := s.finishTask(side, root, old, &was, t); err != nil || e.text != nil {
+			return e, err
+		}
 	}
 	now, err := side.WriteTask(part, t)
 	if err != nil {
@@ -117,6 +124,45 @@ func (taskItems) edit(s *side, old *store.Object, c *syncCommand) (edited, error
 		text = calendarOf(root).Append(nil)
 	}
 	return edited{text: text, altered: taskDiffers(s, side, now, t)}, nil
+}
+
+// finishTask is a phone's word that a task is done which recurs: the item goes on
+// as the next instance, and the one that is done becomes another item. A phone that
+// does this itself changes the dates instead, and adds what is done (DeadOccur,
+// MS-ASTASK 2.2.2.11). Nothing when there is no next one.
+func (s *side) finishTask(side calendar.Side, root *ical.Component, old *store.Object, was, said *calendar.Task) (edited, error) {
+	t := *said
+	t.Complete, t.Completed = false, time.Time{}
+	if t.Recurrence == nil { // of a dead occurrence the series keeps its rule
+		t.Recurrence, t.Regenerate = was.Recurrence, was.Regenerate
+	}
+	parts := series(root)
+	master := parts[0]
+	for _, c := range parts {
+		if c.Prop("RECURRENCE-ID") == nil {
+			master = c
+		}
+	}
+	now, err := side.WriteTask(master, &t)
+	if err != nil {
+		return edited{}, err
+	}
+	changed := slices.Clone(parts)
+	changed[slices.Index(parts, master)] = now
+	first := was.Start
+	if first.IsZero() {
+		first = was.Due
+	}
+	once := "task done " + itemID(old.Item) + " " + first.Format(compact)
+	done, rest := side.Done(changed, said.Completed, newUID(once))
+	if rest == nil {
+		return edited{}, nil
+	}
+	stamp(done, s.now, true)
+	stamp(rest, s.now, false)
+	// The zones stay with both.
+	text := replaced(root, parts, done)
+	return edited{text: replaced(root, done, rest), altered: true, beside: text, besideOnce: once}, nil
 }
 
 func taskDiffers(s *side, side calendar.Side, now *ical.Component, said *calendar.Task) bool {

@@ -40,7 +40,7 @@ func (s Side) ReadTask(c *ical.Component) *Task {
 	t := &Task{
 		UID: c.Text("UID"), Subject: c.Text("SUMMARY"), Body: c.Text("DESCRIPTION"), Categories: c.List("CATEGORIES"),
 		Importance: importance(c), Sensitive: sensitive(c), Start: s.wall(c, "DTSTART"), Due: s.wall(c, "DUE"),
-		Complete:   done(c),
+		Complete:   completed(c),
 		Regenerate: strings.EqualFold(c.Text(regenerate), "TRUE"),
 	}
 	if at, err := c.Time("COMPLETED"); err == nil && !at.IsZero() && t.Complete {
@@ -90,7 +90,8 @@ func importance(c *ical.Component) int {
 	return 0
 }
 
-func done(c *ical.Component) bool {
+// completed tells whether a task says that it is done.
+func completed(c *ical.Component) bool {
 	return strings.EqualFold(c.Text("STATUS"), "COMPLETED") || c.Prop("STATUS") == nil && c.Prop("COMPLETED") != nil
 }
 
