@@ -291,10 +291,12 @@ func (s Side) propose(one *ical.Component, e *series, a Answer) {
 		at = ical.Time{Wall: wall(a.From, l), TZID: start.TZID}
 		end = ical.Time{Wall: wall(a.To, l), TZID: start.TZID}
 	}
-	if p := one.Prop("DTSTART"); p != nil {
-		was := p.Clone()
-		was.Name = "X-MS-OLK-ORIGINALSTART" // Outlook shows both
-		one.Properties = append(one.Properties, was)
+	for _, name := range []string{"START", "END"} {
+		if p := one.Prop("DT" + name); p != nil { // Outlook and phones show both
+			was := p.Clone()
+			was.Name = "X-MS-OLK-ORIGINAL" + name
+			one.Properties = append(one.Properties, was)
+		}
 	}
 	one.Remove("DURATION")
 	one.SetTime("DTSTART", at)

@@ -63,6 +63,7 @@ type People interface {
 // Store is what the door asks of the mailbox store.
 type Store interface {
 	Mailbox(ctx context.Context, as directory.Principal, box store.MailboxID) (store.Mailbox, error)
+	Settings(ctx context.Context, as directory.Principal, box store.MailboxID) (store.Settings, error)
 	Folders(ctx context.Context, as directory.Principal, box store.MailboxID) ([]store.Folder, store.Seq, error)
 	Folder(ctx context.Context, as directory.Principal, box store.MailboxID, id store.FolderID) (store.Folder, error)
 	FolderByRole(ctx context.Context, as directory.Principal, box store.MailboxID, r store.Role) (store.Folder, error)

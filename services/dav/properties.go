@@ -527,8 +527,18 @@ func (s *Server) floating(ctx context.Context, r *request, res *resource) (*time
 	if err != nil {
 		return nil, err
 	}
-	if l := zone.Load(p.Zone); p.Zone != "" && l != nil {
+	if l := zone.Load(p.Zone); l != nil {
 		return l, nil
+	}
+	// Until the calendar has a zone: where the owner is (RFC 4791 section 9.8).
+	if res.owner.box == r.who.Mailbox {
+		set, err := s.store.Settings(ctx, r.who, r.who.Mailbox)
+		if err != nil {
+			return nil, err
+		}
+		if l := zone.Load(set.Calendar.Zone); l != nil {
+			return l, nil
+		}
 	}
 	return time.UTC, nil
 }

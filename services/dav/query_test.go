@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"waypost/directory"
+	"waypost/store"
 )
 
 func calQuery(filter, data string) string {
@@ -75,10 +78,26 @@ func TestCalendarQuery(t *testing.T) {
 			t.Errorf("%s:\n%s, want %s", tt.filter, got, tt.want)
 		}
 	}
-	// Floating times are where the question or the calendar says.
+	// Floating times are where the question, the calendar or its owner says.
 	at := comp("VEVENT", span("20260501T210000Z", "20260501T220000Z"))
 	if got := names(s.want(207, "REPORT", cal, calQuery(at, ""), "Depth: 1")); got != "" {
 		t.Errorf("in UTC: %s", got)
+	}
+	alice := everyone[0]
+	if _, err := s.store.UpdateSettings(t.Context(), directory.System("test"), alice.Mailbox, func(set *store.Settings) error {
+		set.Calendar.Zone = "Europe/Berlin"
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(s.want(207, "REPORT", cal, calQuery(at, ""), "Depth: 1")); got != "h-float" {
+		t.Errorf("in the owner's zone: %s", got)
+	}
+	if _, err := s.store.UpdateSettings(t.Context(), directory.System("test"), alice.Mailbox, func(set *store.Settings) error {
+		set.Calendar.Zone = "Asia/Tokyo"
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 	s.want(207, "PROPPATCH", cal, `<propertyupdate xmlns="DAV:"><set><prop><C:calendar-timezone xmlns:C="urn:ietf:params:xml:ns:caldav">BEGIN:VCALENDAR
 BEGIN:VTIMEZONE

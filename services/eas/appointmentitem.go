@@ -8,6 +8,7 @@ import (
 
 	"waypost/internal/fault"
 	"waypost/internal/ical"
+	"waypost/internal/itip"
 	"waypost/internal/zone"
 	"waypost/services/eas/calendar"
 	"waypost/services/eas/wbxml"
@@ -32,7 +33,7 @@ type opened struct {
 }
 
 func (s *side) calendarSide(zones *ical.Zones) calendar.Side {
-	return calendar.Side{Zones: zones, Me: s.me.Address, Now: s.now}
+	return calendar.Side{Zones: zones, Me: s.me.Address, Now: s.now, Proposed: itip.Proposed}
 }
 
 func (s *side) openAppointment(text []byte) (*opened, error) {
@@ -177,7 +178,7 @@ func writeOne(e *wbxml.Encoder, s *side, a, of *calendar.Appointment) {
 		if of != nil && len(a.Attendees) == 0 {
 			e.Empty(wbxml.CalendarAttendees) // none, unlike the series
 		}
-		writeAttendees(e, s, a.Attendees)
+		writeAttendees(e, s, a)
 	}
 	if s.version < wbxml.V140 {
 		return
@@ -209,12 +210,12 @@ func (s *side) busy(b int) int {
 	return b
 }
 
-func writeAttendees(e *wbxml.Encoder, s *side, list []calendar.Attendee) {
-	if len(list) == 0 {
+func writeAttendees(e *wbxml.Encoder, s *side, of *calendar.Appointment) {
+	if len(of.Attendees) == 0 {
 		return
 	}
 	e.Start(wbxml.CalendarAttendees)
-	for _, a := range list {
+	for _, a := range of.Attendees {
 		e.Start(wbxml.CalendarAttendee)
 		e.Text(wbxml.CalendarEmail, a.Email)
 		name := a.Name
@@ -225,6 +226,10 @@ func writeAttendees(e *wbxml.Encoder, s *side, list []calendar.Attendee) {
 		if s.version >= wbxml.V120 {
 			e.Int(wbxml.CalendarAttendeeStatus, int64(a.Status))
 			e.Int(wbxml.CalendarAttendeeType, int64(a.Type))
+		}
+		if p, ok := of.Proposed[strings.ToLower(a.Email)]; ok && s.version >= wbxml.V161 {
+			e.Text(wbxml.MeetingResponseProposedStartTime, p.Start.UTC().Format(compact))
+			e.Text(wbxml.MeetingResponseProposedEndTime, p.End.UTC().Format(compact))
 		}
 		e.End()
 	}

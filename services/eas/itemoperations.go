@@ -150,7 +150,8 @@ func (o *itemOps) item(ctx context.Context, e *wbxml.Encoder, n *wbxml.Node) err
 	}
 	e.Int(wbxml.ItemOperationsStatus, itemOK)
 	o.names(e, n, entry.Folder)
-	w := &itemWriter{mail: o.s.store, who: who{o.r.who, o.r.box()}, version: o.r.version, opts: &opts, parts: o.parts}
+	w := o.s.mailWriter(ctx, o.r, &opts)
+	w.parts = o.parts
 	class := "Email"
 	if x.obj != nil {
 		f, err := o.s.store.Folder(ctx, o.r.who, o.r.box(), entry.Folder)

@@ -144,6 +144,21 @@ var samples = map[string]string{
 		"ATTENDEE;RSVP=TRUE;PARTSTAT=NEEDS-ACTION:mailto:ann@example.test",
 		"BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER:-PT15M", "DESCRIPTION:x", "END:VALARM", "END:VEVENT", "END:VCALENDAR", "",
 	}, "\n"),
+	"days": strings.Join([]string{
+		"From: Bob <bob@example.org>", "To: Ann <ann@example.test>", "Subject: Fair", "Message-ID: <fair@example.org>",
+		"MIME-Version: 1.0", `Content-Type: text/calendar; method=REQUEST; charset=utf-8`, "",
+		"BEGIN:VCALENDAR", "VERSION:2.0", "METHOD:REQUEST", "BEGIN:VEVENT", "UID:fair@example.org", "DTSTAMP:20261120T100000Z",
+		"DTSTART;VALUE=DATE:20261201", "DTEND;VALUE=DATE:20261203", "SUMMARY:Fair", "ORGANIZER;CN=Bob:mailto:bob@example.org",
+		"ATTENDEE;RSVP=TRUE;PARTSTAT=NEEDS-ACTION:mailto:ann@example.test", "END:VEVENT", "END:VCALENDAR", "",
+	}, "\n"),
+	"counter": strings.Join([]string{
+		"From: Bob <bob@example.org>", "To: Ann <ann@example.test>", "Subject: New time proposed: Talk", "Message-ID: <counter@example.org>",
+		"MIME-Version: 1.0", `Content-Type: text/calendar; method=COUNTER; charset=utf-8`, "",
+		"BEGIN:VCALENDAR", "VERSION:2.0", "METHOD:COUNTER", "BEGIN:VEVENT", "UID:talk@example.test", "DTSTAMP:20261120T100000Z",
+		"X-MS-OLK-ORIGINALSTART:20261201T100000Z", "X-MS-OLK-ORIGINALEND:20261201T103000Z",
+		"DTSTART:20261202T150000Z", "DTEND:20261202T160000Z", "SUMMARY:Talk", "ORGANIZER:mailto:ann@example.test",
+		"ATTENDEE;PARTSTAT=TENTATIVE:mailto:bob@example.org", "END:VEVENT", "END:VCALENDAR", "",
+	}, "\n"),
 	"meeting": strings.Join([]string{
 		"From: Bob <bob@example.org>", "To: Ann <ann@example.test>", "Subject: Accepted: Lunch", "Message-ID: <meet@example.org>",
 		"MIME-Version: 1.0", `Content-Type: text/calendar; method=REPLY; charset=utf-8`, "",

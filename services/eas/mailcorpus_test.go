@@ -68,7 +68,10 @@ func checkItem(t *testing.T, name string, m *memory, it *memItem, v wbxml.Versio
 	if kind == bodyMIME {
 		o.mime = 2
 	}
-	w := &itemWriter{mail: m, who: who{as: annPrincipal, box: 7}, version: v, opts: &o}
+	w := &itemWriter{
+		mail: m, who: who{as: annPrincipal, box: 7}, version: v, opts: &o,
+		zone: func() (*time.Location, error) { return time.UTC, nil },
+	}
 	n, err := treeOf(func(e *wbxml.Encoder) error {
 		e.Start(wbxml.AirSyncApplicationData)
 		err := w.write(t.Context(), e, &it.m, &it.e)

@@ -44,8 +44,10 @@ type itemWriter struct {
 	opts    *options
 	whole   bool      // bodies without truncation
 	parts   *partList // takes bodies out of the document; nil: they stay in it
-	class   itemClass // of objects; nil for mail
-	side    side
+	// zone is where times of invitations are that have no zone, and days.
+	zone  func() (*time.Location, error)
+	class itemClass // of objects; nil for mail
+	side  side
 }
 
 // writeWide writes an item of any class.
@@ -82,7 +84,9 @@ func (w *itemWriter) writeMessage(e *wbxml.Encoder, x *message, n *store.Entry) 
 	e.Bool(wbxml.EmailRead, n.Flags&store.Seen != 0)
 	class, content := x.class()
 	e.Text(wbxml.EmailMessageClass, class)
-	w.writeMeeting(e, x)
+	if err := w.writeMeeting(e, x); err != nil {
+		return err
+	}
 	e.Text(wbxml.EmailInternetCPID, "65001")
 	if w.version >= wbxml.V120 {
 		e.Text(wbxml.EmailContentClass, content)

@@ -37,29 +37,33 @@ const (
 // writeMeeting writes MeetingRequest of a message that invites, cancels or
 // proposes another time (MS-ASEMAIL 2.2.2.48). A calendar that nobody can read
 // is none: its message is mail like others.
-func (w *itemWriter) writeMeeting(e *wbxml.Encoder, x *message) {
+func (w *itemWriter) writeMeeting(e *wbxml.Encoder, x *message) error {
 	switch x.m.Summary.CalendarMethod {
 	case "REQUEST", "CANCEL", "COUNTER":
 	default:
-		return
+		return nil
 	}
 	text := x.calendar()
 	root, _, err := ical.Parse(text, ical.Object)
 	if err != nil {
-		return
+		return nil
 	}
 	parts := series(root)
 	if len(parts) == 0 || !parts[0].Is("VEVENT") {
-		return
+		return nil
 	}
-	s := &side{version: w.version, opts: w.opts, me: w.who.as, zone: time.UTC, now: time.Now()}
+	s := &side{version: w.version, opts: w.opts, me: w.who.as, now: time.Now()}
+	if s.zone, err = w.zone(); err != nil {
+		return err
+	}
 	a, err := s.calendarSide(ical.ZonesOf(root, s.zone)).Read(parts)
 	if err != nil {
-		return
+		return nil
 	}
 	e.Start(wbxml.EmailMeetingRequest)
 	s.writeInvitation(e, a, parts[0], ical.ZonesOf(root, s.zone), x.m.Summary.CalendarMethod)
 	e.End()
+	return nil
 }
 
 // calendar reads the message's calendar.
@@ -97,13 +101,17 @@ func (s *side) writeInvitation(e *wbxml.Encoder, a *calendar.Appointment, c *ica
 		instance = instanceMaster
 	}
 	e.Bool(wbxml.EmailAllDayEvent, a.AllDay)
-	at(wbxml.EmailStartTime, a.Start)
+	start, end := a.Start, a.End
+	if method == "COUNTER" {
+		start, end = original(c, zones, start, end)
+	}
+	at(wbxml.EmailStartTime, start)
 	stamp := a.Stamp
 	if stamp.IsZero() {
 		stamp = a.Start
 	}
 	e.Text(wbxml.EmailDtStamp, stamp.UTC().Format(dashed))
-	at(wbxml.EmailEndTime, a.End)
+	at(wbxml.EmailEndTime, end)
 	e.Int(wbxml.EmailInstanceType, int64(instance))
 	switch {
 	case a.Location == "":
@@ -144,6 +152,10 @@ func (s *side) writeInvitation(e *wbxml.Encoder, a *calendar.Appointment, c *ica
 	if s.version >= wbxml.V140 {
 		e.Bool(wbxml.EmailDisallowNewTimeProposal, a.NoCounter)
 	}
+	if s.version >= wbxml.V161 && method == "COUNTER" {
+		e.Text(wbxml.MeetingResponseProposedStartTime, a.Start.UTC().Format(compact))
+		e.Text(wbxml.MeetingResponseProposedEndTime, a.End.UTC().Format(compact))
+	}
 	if s.version >= wbxml.V141 {
 		kind := meetingInitial
 		switch seq := strings.TrimSpace(c.Text("SEQUENCE")); {
@@ -154,6 +166,22 @@ func (s *side) writeInvitation(e *wbxml.Encoder, a *calendar.Appointment, c *ica
 		}
 		e.Int(wbxml.Email2MeetingMessageType, int64(kind))
 	}
+}
+
+// original is when the meeting is for which somebody proposes another time, as
+// far as the proposal says it ([MS-OXCICAL] 2.1.3.1.1.20.36, .37).
+func original(c *ical.Component, zones *ical.Zones, start, end time.Time) (time.Time, time.Time) {
+	t, err := c.Time("X-MS-OLK-ORIGINALSTART")
+	if err != nil || t.IsZero() {
+		return start, end
+	}
+	length := end.Sub(start)
+	start, _ = zones.Instant(t)
+	if t, err := c.Time("X-MS-OLK-ORIGINALEND"); err == nil && !t.IsZero() {
+		end, _ = zones.Instant(t)
+		return start, end
+	}
+	return start, start.Add(length)
 }
 
 func addressOf(p calendar.Person) mail.Address {

@@ -55,6 +55,66 @@ func TestMeetingRequest(t *testing.T) {
 	}
 }
 
+// TestMeetingRequestOfDays: days are those of the owner's zone; from 16.0 on they
+// have none.
+func TestMeetingRequestOfDays(t *testing.T) {
+	m, s := testServer(t)
+	m.settings.Calendar.Zone = "Europe/Berlin"
+	m.put(1, samples["days"], mailNow, 0)
+	for v, want := range map[wbxml.Version][2]string{
+		wbxml.V25:  {"2026-11-30T23:00:00.000Z", "2026-12-02T23:00:00.000Z"},
+		wbxml.V141: {"2026-11-30T23:00:00.000Z", "2026-12-02T23:00:00.000Z"},
+		wbxml.V161: {"2026-12-01T00:00:00.000Z", "2026-12-03T00:00:00.000Z"},
+	} {
+		p := &testPhone{h: s, version: v, device: "m" + itoa(int(v))}
+		n := p.sync(t, p.prime(t, "F1"), "F1", "").Child(wbxml.AirSyncCommands, wbxml.AirSyncAdd, wbxml.AirSyncApplicationData, wbxml.EmailMeetingRequest)
+		if got := [2]string{n.Get(wbxml.EmailStartTime), n.Get(wbxml.EmailEndTime)}; got != want {
+			t.Errorf("%v: %v, want %v", v, got, want)
+		}
+	}
+}
+
+// TestOwnZone: appointments without a zone are where the owner is, unless their
+// calendar says where.
+func TestOwnZone(t *testing.T) {
+	m, s := testServer(t)
+	m.object(7, objectSamples["day"])
+	for i, tt := range []struct{ own, calendar, want string }{
+		{"", "", "20261224T000000Z"}, {"Asia/Tokyo", "", "20261223T150000Z"}, {"Asia/Tokyo", "Europe/Berlin", "20261223T230000Z"},
+	} {
+		m.settings.Calendar.Zone, m.zone = tt.own, tt.calendar
+		p := &testPhone{h: s, version: wbxml.V141, device: "z" + itoa(i)}
+		n := p.sync(t, p.prime(t, "F7"), "F7", "").Child(wbxml.AirSyncCommands, wbxml.AirSyncAdd, wbxml.AirSyncApplicationData)
+		if got := n.Get(wbxml.CalendarStartTime); got != tt.want {
+			t.Errorf("%+v: %s", tt, got)
+		}
+	}
+}
+
+// TestProposedTimes: in the mail that proposes and with the attendee (MS-ASCMD
+// 2.2.3.140, 2.2.3.141), from 16.1 on.
+func TestProposedTimes(t *testing.T) {
+	m, s := testServer(t)
+	m.put(1, samples["counter"], mailNow, 0)
+	m.object(7, strings.Replace(objectSamples["weekly"], "CN=Bob;PARTSTAT=ACCEPTED;X-N=1",
+		"CN=Bob;PARTSTAT=TENTATIVE;X-WAYPOST-PROPOSED-FROM=20261202T150000Z;X-WAYPOST-PROPOSED-TO=20261202T160000Z", 1))
+	for v, proposed := range map[wbxml.Version]string{wbxml.V160: " ", wbxml.V161: "20261202T150000Z 20261202T160000Z"} {
+		p := &testPhone{h: s, version: v, device: "m" + itoa(int(v))}
+		first := func(folder string) *wbxml.Node {
+			return p.sync(t, p.prime(t, folder), folder, "").Child(wbxml.AirSyncCommands, wbxml.AirSyncAdd, wbxml.AirSyncApplicationData)
+		}
+		n := first("F1").Child(wbxml.EmailMeetingRequest)
+		if got := n.Get(wbxml.EmailStartTime) + " " + n.Get(wbxml.EmailEndTime); got != "2026-12-01T10:00:00.000Z 2026-12-01T10:30:00.000Z" {
+			t.Errorf("%v: the meeting is at %s", v, got)
+		}
+		for _, n := range []*wbxml.Node{n, first("F7").Child(wbxml.CalendarAttendees, wbxml.CalendarAttendee)} {
+			if got := n.Get(wbxml.MeetingResponseProposedStartTime) + " " + n.Get(wbxml.MeetingResponseProposedEndTime); got != proposed {
+				t.Errorf("%v: %q in %s", v, got, n)
+			}
+		}
+	}
+}
+
 // An id of Outlook's with the day of one instance, and another's UID.
 func TestGlobalObjID(t *testing.T) {
 	id := "040000008200E00074C5B7101A82E00800000000900AD080B5F2C901000000000000000010000000B29680BF9E5DC246B5EDDE2"

@@ -129,8 +129,13 @@ func (s *Server) readAnswer(r *request, q *wbxml.Node) (a itip.Answer, good bool
 		{wbxml.MeetingResponseProposedStartTime, &a.From, wbxml.V161},
 		{wbxml.MeetingResponseProposedEndTime, &a.To, wbxml.V161},
 	}
+	send := q.Child(wbxml.MeetingResponseSendResponse)
 	for _, t := range times {
-		if v := q.Get(t.tag); v != "" && r.version >= t.since {
+		v := q.Get(t.tag)
+		if v == "" { // MS-ASCMD 2.2.3.141 has the proposed times in SendResponse
+			v = send.Get(t.tag)
+		}
+		if v != "" && r.version >= t.since {
 			at, ok := parseTime(v)
 			if !ok {
 				return a, false, status(StatusInvalidDateTime)
@@ -143,7 +148,6 @@ func (s *Server) readAnswer(r *request, q *wbxml.Node) (a itip.Answer, good bool
 	}
 	// Before 16.0 the phone mails the answer itself; from then on it says whether
 	// one is to be sent (MS-ASCMD 2.2.3.160).
-	send := q.Child(wbxml.MeetingResponseSendResponse)
 	a.Silent = r.before(wbxml.V160) || send == nil
 	if b := send.Child(wbxml.AirSyncBaseBody); b != nil {
 		text := nodeText(wbxml.NewText(wbxml.AirSyncBaseData, b.Get(wbxml.AirSyncBaseData)))

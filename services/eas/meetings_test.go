@@ -109,6 +109,11 @@ func TestMeetingResponse(t *testing.T) {
 			request: "<UserResponse>2</UserResponse><RequestId>M101</RequestId><ProposedStartTime>20261201T120000Z</ProposedStartTime><ProposedEndTime>20261201T130000Z</ProposedEndTime><SendResponse><AirSyncBase:Body><Type>1</Type><Data>Later?</Data></AirSyncBase:Body></SendResponse>",
 			call:    `M101 TENTATIVE at=- day=false from=20261201T120000Z silent=false "Later?"`,
 		},
+		{
+			v: wbxml.V161, status: "1", event: true, filed: true, // where MS-ASCMD 2.2.3.141 has them
+			request: "<UserResponse>2</UserResponse><RequestId>M101</RequestId><SendResponse><ProposedStartTime>20261201T120000Z</ProposedStartTime><ProposedEndTime>20261201T130000Z</ProposedEndTime></SendResponse>",
+			call:    `M101 TENTATIVE at=- day=false from=20261201T120000Z silent=false ""`,
+		},
 		{v: wbxml.V161, request: "<UserResponse>1</UserResponse><RequestId>M101</RequestId>", call: `M101 ACCEPTED at=- day=false from=- silent=true ""`, status: "1", event: true, filed: true},
 		{v: wbxml.V161, request: "<UserResponse>4</UserResponse><RequestId>M101</RequestId>", status: "2"},
 		{v: wbxml.V161, request: "<UserResponse>1</UserResponse><RequestId>M999</RequestId>", status: "2"},

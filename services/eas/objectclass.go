@@ -8,10 +8,12 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"waypost/directory"
 	"waypost/internal/mail"
+	"waypost/internal/zone"
 	"waypost/services/eas/wbxml"
 	"waypost/store"
 )
@@ -86,11 +88,33 @@ func (s *Server) side(ctx context.Context, r *request, f *store.Folder, o *optio
 		return x, err
 	}
 	if len(props) == 1 && props[0].Zone != "" {
-		if l, err := time.LoadLocation(props[0].Zone); err == nil {
+		if l := zone.Load(props[0].Zone); l != nil {
 			x.zone = l
+			return x, nil
 		}
 	}
-	return x, nil
+	x.zone, err = s.ownZone(ctx, r)
+	return x, err
+}
+
+// ownZone is where the owner of the mailbox is.
+func (s *Server) ownZone(ctx context.Context, r *request) (*time.Location, error) {
+	set, err := s.store.Settings(ctx, r.who, r.box())
+	if err != nil {
+		return nil, err
+	}
+	if l := zone.Load(set.Calendar.Zone); l != nil {
+		return l, nil
+	}
+	return s.opt.Zone, nil
+}
+
+// mailWriter writes messages.
+func (s *Server) mailWriter(ctx context.Context, r *request, o *options) *itemWriter {
+	return &itemWriter{
+		mail: s.store, who: who{r.who, r.box()}, version: r.version, opts: o,
+		zone: sync.OnceValues(func() (*time.Location, error) { return s.ownZone(ctx, r) }),
+	}
 }
 
 // wides reads the wide parts of items of one folder, empty where one is gone.

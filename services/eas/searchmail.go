@@ -186,7 +186,7 @@ func (h *hits) addMail(ctx context.Context, entries []store.Entry) error {
 	if err != nil {
 		return err
 	}
-	w := &itemWriter{mail: h.s.store, who: who{h.r.who, h.r.box()}, version: h.r.version, opts: h.opts}
+	w := h.s.mailWriter(ctx, h.r, h.opts)
 	for i, m := range msgs {
 		if m == nil {
 			continue
@@ -228,7 +228,8 @@ func (h *hits) addObjects(ctx context.Context, found []*store.Object) error {
 			} else if err != nil {
 				return err
 			}
-			w = &itemWriter{mail: h.s.store, who: who{h.r.who, h.r.box()}, version: h.r.version, opts: h.opts, class: served[f.Class].items}
+			w = h.s.mailWriter(ctx, h.r, h.opts)
+			w.class = served[f.Class].items
 			if w.side, err = h.s.side(ctx, h.r, &f, h.opts); err != nil {
 				return err
 			}

@@ -187,7 +187,8 @@ func (y *syncer) fetch(ctx context.Context, a *collectionAnswer) error {
 
 // itemWriter writes the items of a collection.
 func (y *syncer) itemWriter(ctx context.Context, a *collectionAnswer, whole bool) (*itemWriter, error) {
-	w := &itemWriter{mail: y.server.store, who: y.who, version: y.r.version, opts: &a.opts, whole: whole, class: served[a.folder.Class].items}
+	w := y.server.mailWriter(ctx, y.r, &a.opts)
+	w.whole, w.class = whole, served[a.folder.Class].items
 	if w.class == nil {
 		return w, nil
 	}

@@ -35,6 +35,9 @@ type Appointment struct {
 	Meeting    int // bits: 1 a meeting, 2 received, 4 cancelled
 	Organizer  Person
 	Attendees  []Attendee
+	// Proposed are the times that attendees proposed, by their address in lower
+	// case; only told, never written.
+	Proposed   map[string]Proposal
 	Respond    bool // answers are asked for
 	NoCounter  bool // and no other times
 	Online     Online
@@ -64,6 +67,9 @@ type Attendee struct {
 	Type   int // 1 required, 2 optional, 3 resource
 }
 
+// Proposal is another time that an attendee proposed.
+type Proposal struct{ Start, End time.Time }
+
 // Exception is an instance of a series that is not like the others.
 type Exception struct {
 	Original time.Time // when the instance would have begun
@@ -76,25 +82,27 @@ type Side struct {
 	Zones *ical.Zones
 	Me    string    // the mailbox's address
 	Now   time.Time // a series' zone is described as it is now
+	// Proposed reads the time that an attendee proposed; nil: nobody did.
+	Proposed func(attendee *ical.Property) (from, to time.Time, ok bool)
 }
 
 // Read says an appointment in ActiveSync's words. parts are the components of one
 // UID.
 func (s Side) Read(parts []*ical.Component) (*Appointment, error) {
-	zones, me := s.Zones, s.Me
+	zones := s.Zones
 	set := ical.NewSet(parts, zones)
 	if set.Master == nil {
 		if len(parts) == 0 {
 			return nil, fault.New(fault.Invalid, "an appointment without components")
 		}
 		// An instance alone, to which one was invited.
-		return read(parts[0], zones, me)
+		return s.read(parts[0])
 	}
-	a, err := read(set.Master, zones, me)
+	a, err := s.read(set.Master)
 	if err != nil {
 		return nil, err
 	}
-	readSeries(a, set, zones, me)
+	s.readSeries(a, set)
 	a.Zone = zone.InfoOf(a.Start.Location(), s.year(a))
 	for _, ex := range a.Exceptions {
 		if ex.Changed != nil {
@@ -118,7 +126,8 @@ func (s Side) year(a *Appointment) int {
 }
 
 // read reads one component by itself.
-func read(c *ical.Component, zones *ical.Zones, me string) (*Appointment, error) {
+func (s Side) read(c *ical.Component) (*Appointment, error) {
+	zones := s.Zones
 	start, end, err := ical.Span(c, zones)
 	if err != nil {
 		return nil, err
@@ -140,7 +149,7 @@ func read(c *ical.Component, zones *ical.Zones, me string) (*Appointment, error)
 	if before, ok := c.Reminder(); ok {
 		a.Reminder = int(before / time.Minute)
 	}
-	readPeople(a, c, me)
+	s.readPeople(a, c)
 	return a, nil
 }
 
@@ -205,7 +214,15 @@ func typeOf(who ical.Person) int {
 	return 1
 }
 
-func readPeople(a *Appointment, c *ical.Component, me string) {
+func (s Side) proposal(p *ical.Property) (from, to time.Time, ok bool) {
+	if s.Proposed == nil {
+		return from, to, false
+	}
+	return s.Proposed(p)
+}
+
+func (s Side) readPeople(a *Appointment, c *ical.Component) {
+	me := s.Me
 	organizer, organized := c.Organizer()
 	a.Organizer = Person{organizer.Name, organizer.Address}
 	mine := !organized || strings.EqualFold(organizer.Address, me)
@@ -219,6 +236,12 @@ func readPeople(a *Appointment, c *ical.Component, me string) {
 		}
 		a.Respond = a.Respond || mine && who.RSVP
 		a.Attendees = append(a.Attendees, Attendee{Person{who.Name, who.Address}, statusOf(who.Status), typeOf(who)})
+		if from, to, ok := s.proposal(c.Attendee(who.Address)); ok && mine {
+			if a.Proposed == nil {
+				a.Proposed = map[string]Proposal{}
+			}
+			a.Proposed[strings.ToLower(who.Address)] = Proposal{from, to}
+		}
 	}
 	if len(a.Attendees) > 0 || organized && !mine {
 		a.Meeting = 1
@@ -234,7 +257,7 @@ func readPeople(a *Appointment, c *ical.Component, me string) {
 }
 
 // readSeries reads rule, dates and overrides.
-func readSeries(a *Appointment, set *ical.Set, zones *ical.Zones, me string) {
+func (s Side) readSeries(a *Appointment, set *ical.Set) {
 	c := set.Master
 	rules := c.All("RRULE")
 	a.Partial = len(rules) > 1 || len(c.All("RDATE"))+len(c.All("EXRULE")) > 0
@@ -255,7 +278,7 @@ func readSeries(a *Appointment, set *ical.Set, zones *ical.Zones, me string) {
 		a.Exceptions = append(a.Exceptions, Exception{Original: at, Deleted: true})
 	}
 	for _, o := range set.Overrides() {
-		changed, err := read(o.Component, zones, me)
+		changed, err := s.read(o.Component)
 		if err != nil {
 			a.Partial = true
 			continue
