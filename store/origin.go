@@ -77,10 +77,11 @@ type Publication struct {
 	Mailbox MailboxID
 	Home    string
 	Folder  FolderID
-	Detail  Detail    `json:"detail"`
-	All     bool      `json:"all,omitempty"` // not only from a year ago to two years ahead
-	Note    string    `json:"note,omitempty"`
-	Created time.Time `json:"created"`
+	Owner   directory.ObjectID // whose it is: it ends while the account is disabled
+	Detail  Detail
+	All     bool // not only from a year ago to two years ahead
+	Note    string
+	Created time.Time
 }
 
 // Feeds are the verbs for fed and published folders.

@@ -70,14 +70,15 @@ func (s *Store) Publish(ctx context.Context, as directory.Principal, box store.M
 
 // publishedData is the part of a publication that is no column.
 type publishedData struct {
-	Detail  store.Detail `json:"detail"`
-	All     bool         `json:"all,omitempty"`
-	Note    string       `json:"note,omitempty"`
-	Created time.Time    `json:"created"`
+	Owner   directory.ObjectID `json:"owner"`
+	Detail  store.Detail       `json:"detail"`
+	All     bool               `json:"all,omitempty"`
+	Note    string             `json:"note,omitempty"`
+	Created time.Time          `json:"created"`
 }
 
 func published(p store.Publication) publishedData {
-	return publishedData{p.Detail, p.All, p.Note, p.Created}
+	return publishedData{p.Owner, p.Detail, p.All, p.Note, p.Created}
 }
 
 func (h *home) scanPublication(row pgx.CollectableRow) (p store.Publication, err error) {
@@ -87,7 +88,7 @@ func (h *home) scanPublication(row pgx.CollectableRow) (p store.Publication, err
 	}
 	var d publishedData
 	err = json.Unmarshal(data, &d)
-	p.Home, p.Detail, p.All, p.Note, p.Created = h.name, d.Detail, d.All, d.Note, d.Created
+	p.Home, p.Owner, p.Detail, p.All, p.Note, p.Created = h.name, d.Owner, d.Detail, d.All, d.Note, d.Created
 	return p, err
 }
 

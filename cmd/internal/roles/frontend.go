@@ -19,6 +19,7 @@ import (
 	"waypost/services/autodiscover"
 	"waypost/services/dav"
 	"waypost/services/eas"
+	"waypost/services/publish"
 )
 
 // Frontend serves phones and calendar programs over HTTP: ActiveSync, CalDAV,
@@ -44,7 +45,8 @@ func (p *Program) Frontend(ctx context.Context) error {
 	calendars := dav.New(p.mail, p.dir, p.gate, dav.Options{
 		Log: p.Log, ClientAddr: clientAddr, Scheduler: p.meetings(),
 	})
-	routes := p.routes(phones, finder, calendars)
+	feeds := publish.New(p.mail, p.dir, publish.Options{Log: p.Log, ClientAddr: clientAddr})
+	routes := p.routes(phones, finder, calendars, feeds)
 
 	plain, err := p.listen(ctx, "http", p.Config.Listen.HTTP)
 	if err != nil {
@@ -81,7 +83,7 @@ func (p *Program) Frontend(ctx context.Context) error {
 }
 
 // routes is the thin router in front of the doors.
-func (p *Program) routes(phones, finder, calendars http.Handler) http.Handler {
+func (p *Program) routes(phones, finder, calendars, feeds http.Handler) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPFromXFFHeader(echo.TrustLoopback(true), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false))
@@ -109,6 +111,7 @@ func (p *Program) routes(phones, finder, calendars http.Handler) http.Handler {
 	for _, path := range dav.WellKnown {
 		e.RouteNotFound(path, echo.WrapHandler(http.HandlerFunc(dav.Redirect)))
 	}
+	e.Any(publish.Prefix+"*", echo.WrapHandler(feeds))
 	e.GET("/healthz", echo.WrapHandler(p.Health.Handler(false)))
 	return e
 }
