@@ -21,6 +21,8 @@ type Account struct {
 	Factor          *Factor // nil: none is on
 	// Law is the account's law of lock-out; nil for that of everybody.
 	Law *Backoff
+	// FactorLocked is how much longer codes are not even looked at.
+	FactorLocked time.Duration
 	// Noted: the object says that it is locked out (lockoutTime).
 	Noted bool
 	// Known tells that the client's address signed in to this account before.

@@ -88,6 +88,11 @@ type Principal struct {
 	// rights but for an administrator's role, and changes nothing that lets
 	// anybody in.
 	App bool `json:",omitempty"`
+	// Session is the session that it acts from; 0 when a password was shown.
+	Session SessionID `json:",omitempty"`
+	// Scope is what a program was granted that signed in for it, see May; "" is
+	// everything.
+	Scope string `json:",omitempty"`
 }
 
 // System is the product itself acting, e.g. System("delivery").
@@ -234,6 +239,10 @@ type Change struct {
 	Gone    bool
 	Epoch   Epoch // of accounts; 0 otherwise
 	Enabled bool
+	// Ended: this session is over. ID is 0 then; the line has no USN of its own,
+	// and at the start of a feed those of the last quarter of an hour are told
+	// again.
+	Ended SessionID `json:",omitempty"`
 }
 
 // Page asks for a part of a list. Limit is at most 1,000; 0 means 100.
@@ -263,6 +272,8 @@ type NewUser struct {
 // methods of it that they need.
 type Directory interface {
 	Objects
+	Sessions
+	Grants
 
 	// SignIn checks credentials. Failures are Unauthenticated (which never
 	// reveals whether the account exists, nor by its timing; with the right

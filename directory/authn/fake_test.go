@@ -161,6 +161,10 @@ func (s *source) SignIn(ctx context.Context, c directory.Credentials) (directory
 	return s.Service.SignIn(ctx, c)
 }
 
+func (s *source) Session(context.Context, string, directory.Place) (directory.SessionInfo, error) {
+	return directory.SessionInfo{}, errSession
+}
+
 func (s *source) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -35,6 +35,7 @@ type Source interface {
 	Keys(ctx context.Context) ([]directory.Key, error)
 	Follow(ctx context.Context, since directory.USN, fn func([]directory.Change) error) error
 	User(ctx context.Context, as directory.Principal, id directory.ObjectID) (directory.User, error)
+	Session(ctx context.Context, secret string, at directory.Place) (directory.SessionInfo, error)
 }
 
 // GateOptions of a Gate; the zero value is right for the product.
@@ -67,6 +68,10 @@ type Gate struct {
 	flights  map[mac]*flight
 	keys     map[string]ed25519.PublicKey
 	keysAt   time.Time
+
+	ended     map[directory.SessionID]time.Time // sessions that are over, for a while
+	bySession map[directory.SessionID]map[*watch]struct{}
+	seats     map[mac]seat
 }
 
 // standing is what the gate knows of an account.
@@ -83,8 +88,9 @@ type standing struct {
 
 // watch is a context that ends with the account's epoch.
 type watch struct {
-	epoch directory.Epoch
-	end   context.CancelCauseFunc
+	epoch   directory.Epoch
+	session directory.SessionID // 0: none
+	end     context.CancelCauseFunc
 }
 
 // NewGate makes a gate for one process.
@@ -103,6 +109,7 @@ func NewGate(dir Source, o GateOptions) *Gate {
 	}
 	g := &Gate{dir: dir, log: o.Log, o: o, secret: make([]byte, 32), begun: make(chan struct{})}
 	_, _ = rand.Read(g.secret)
+	g.ended, g.bySession = make(map[directory.SessionID]time.Time), make(map[directory.SessionID]map[*watch]struct{})
 	g.forget()
 	return g
 }
@@ -113,6 +120,7 @@ func (g *Gate) forget() {
 	g.proofs, g.byProof = make(map[mac]*proof), list.New()
 	g.refused, g.flights = make(map[mac]refusal), make(map[mac]*flight)
 	g.keys = make(map[string]ed25519.PublicKey)
+	g.seats = make(map[mac]seat)
 }
 
 var (
@@ -191,6 +199,9 @@ func (g *Gate) hear(changes []directory.Change) {
 	var ended []*watch
 	for _, c := range changes {
 		g.usn = max(g.usn, c.USN)
+		if c.Ended != 0 {
+			ended = append(ended, g.over(c.Ended)...)
+		}
 		if c.ID == 0 {
 			continue
 		}
@@ -326,12 +337,13 @@ func (g *Gate) Context(ctx context.Context, p directory.Principal) (context.Cont
 	switch {
 	case g.heard.IsZero() || g.cut():
 		refuse = errCut
-	case s.gone || p.Epoch != s.epoch:
+	case s.gone || p.Epoch != s.epoch || g.isOver(p.Session):
 		refuse = errChanged
 	}
-	w := &watch{epoch: p.Epoch, end: end}
+	w := &watch{epoch: p.Epoch, session: p.Session, end: end}
 	if refuse == nil {
 		s.watches[w] = struct{}{}
+		g.watchSession(w)
 	}
 	ended := g.expire(s)
 	g.mu.Unlock()
@@ -346,6 +358,7 @@ func (g *Gate) Context(ctx context.Context, p directory.Principal) (context.Cont
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		delete(s.watches, w)
+		g.unwatchSession(w)
 	}
 }
 
@@ -423,7 +436,7 @@ func (g *Gate) meet(ctx context.Context, p directory.Principal) error {
 	if p.Epoch > s.epoch {
 		s.epoch = p.Epoch // the token is newer than the feed
 	}
-	ok := !s.gone && p.Epoch == s.epoch
+	ok := !s.gone && p.Epoch == s.epoch && !g.isOver(p.Session)
 	ended := g.expire(s)
 	g.mu.Unlock()
 	for _, w := range ended {

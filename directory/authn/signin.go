@@ -73,6 +73,7 @@ type Service struct {
 	log      *slog.Logger
 	now      func() time.Time
 	signer   signer
+	keep     Keeper // nil where there is none: without sessions then
 
 	mu   sync.Mutex
 	busy map[string]int           // sign-ins under way by account and client
@@ -87,7 +88,9 @@ func New(a Accounts, h *Hasher, o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	keep, _ := a.(Keeper)
 	return &Service{
+		keep:     keep,
 		accounts: a, hasher: h, log: o.Log, now: o.Now, signer: signer{accounts: a},
 		busy: make(map[string]int), slow: make(map[string]chan struct{}),
 	}

@@ -44,6 +44,8 @@ type claims struct {
 	Roles   directory.Role      `json:"roles,omitempty"`
 	Epoch   directory.Epoch     `json:"epoch"`
 	App     bool                `json:"app,omitempty"`
+	Session directory.SessionID `json:"sid,omitempty"`
+	Scope   string              `json:"scope,omitempty"`
 }
 
 // signer issues tokens with the newest key and makes keys when they get old.
@@ -106,13 +108,7 @@ func (s *signer) issue(ctx context.Context, p directory.Principal, until time.Ti
 		return directory.Session{}, err
 	}
 	now := time.Now()
-	key := keys[len(keys)-1]
-	for _, k := range keys {
-		if now.Sub(k.Created) >= settle {
-			key = k
-			break
-		}
-	}
+	key := s.signing(keys, now)
 	expires := now.Add(tokenLife).Truncate(time.Second)
 	if !until.IsZero() && until.Before(expires) {
 		expires = until.Truncate(time.Second)
@@ -123,6 +119,7 @@ func (s *signer) issue(ctx context.Context, p directory.Principal, until time.Ti
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
 		},
 		Mailbox: p.Mailbox, HomeMDB: p.HomeMDB, Address: p.Address, Name: p.Name, Roles: p.Roles, Epoch: p.Epoch, App: p.App,
+		Session: p.Session, Scope: p.Scope,
 	})
 	t.Header["kid"] = key.ID
 	signed, err := t.SignedString(ed25519.NewKeyFromSeed(key.Seed))
@@ -130,6 +127,16 @@ func (s *signer) issue(ctx context.Context, p directory.Principal, until time.Ti
 		return directory.Session{}, err
 	}
 	return directory.Session{Principal: p, Token: signed, Expires: expires, Until: until}, nil
+}
+
+// signing is the key that signs now: the newest that verifiers had time to read.
+func (s *signer) signing(keys []directory.SigningKey, now time.Time) directory.SigningKey {
+	for _, k := range keys {
+		if now.Sub(k.Created) >= settle {
+			return k
+		}
+	}
+	return keys[len(keys)-1]
 }
 
 // Keys gives the public keys; see directory.Directory.
@@ -172,6 +179,7 @@ func parse(token string, key func(id string) ed25519.PublicKey) (p directory.Pri
 	return directory.Principal{
 		ID: directory.ObjectID(id), Mailbox: c.Mailbox, HomeMDB: c.HomeMDB, Address: c.Address, Name: c.Name,
 		Roles: c.Roles &^ directory.RoleSystem, Epoch: c.Epoch, App: c.App,
+		Session: c.Session, Scope: c.Scope,
 	}, c.ExpiresAt.Time, nil
 }
 

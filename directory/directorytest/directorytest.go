@@ -60,6 +60,9 @@ func Run(t *testing.T, open func(t testing.TB) World) {
 		{"Factor", testFactor},
 		{"Audit", testAudit},
 		{"GateAccounts", testGateAccounts},
+		{"Sessions", testSessions},
+		{"SessionSteps", testSessionSteps},
+		{"Grants", testGrants},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

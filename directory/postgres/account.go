@@ -77,20 +77,23 @@ func (v *view) alike(login string) directory.ObjectID {
 // login that nobody has, ID is 0 and the same queries run. The account's state
 // comes from the tables, so that a change counts in every process at once; which
 // policy is for it comes from this process's view.
-func (s *Store) Account(ctx context.Context, login, client string) (a directory.Account, err error) {
-	defer fault.Wrap(&err, "look up an account")
+func (s *Store) Account(ctx context.Context, login, client string) (directory.Account, error) {
 	var id directory.ObjectID
-	e := s.view.login(login)
-	if e != nil && e.family == person {
+	if e := s.view.login(login); e != nil && e.family == person {
 		id = e.id
 	}
+	return s.account(ctx, id, login, client)
+}
+
+// account is Account of an object, 0 for nobody's.
+func (s *Store) account(ctx context.Context, id directory.ObjectID, login, client string) (a directory.Account, err error) {
+	defer fault.Wrap(&err, "look up an account")
 	policy := s.policyOf(ctx, cmp.Or(id, s.view.alike(login)), 0)
 	a.Law = law(policy)
 	var (
 		found, never bool
 		set          time.Time
 		expires      *time.Time
-		factorLocked time.Duration
 	)
 	b := &pgx.Batch{}
 	b.Queue(`
@@ -117,7 +120,7 @@ func (s *Store) Account(ctx context.Context, login, client string) (a directory.
 		_, err := pgx.ForEachRow(rows, []any{&factor, &seconds}, func() error {
 			into := &a.Locked
 			if factor {
-				into = &factorLocked
+				into = &a.FactorLocked
 			}
 			*into = max(*into, time.Duration(seconds*float64(time.Second)))
 			return nil
@@ -149,7 +152,7 @@ func (s *Store) Account(ctx context.Context, login, client string) (a directory.
 		a.Expires = *expires
 	}
 	if a.Factor != nil {
-		a.Factor.Locked = factorLocked
+		a.Factor.Locked = a.FactorLocked
 	}
 	return a, nil
 }

@@ -91,6 +91,9 @@ func (s *Store) RemoveAppPassword(ctx context.Context, as directory.Principal, i
 		}
 		o.also = changed{}
 		o.also.add("application password", []string{name}, nil)
-		return w.newEpoch(ctx, o, o.account.enabled)
+		if err := w.newEpoch(ctx, o, o.account.enabled); err != nil {
+			return err
+		}
+		return w.keepSessions(ctx, o)
 	})
 }

@@ -235,6 +235,7 @@ func (s *Store) Follow(ctx context.Context, since directory.USN, fn func([]direc
 		}
 	}
 	var told time.Time
+	var endedAt int64
 	tell := func(changes []directory.Change) error {
 		told = time.Now()
 		return fn(changes)
@@ -246,6 +247,17 @@ func (s *Store) Follow(ctx context.Context, since directory.USN, fn func([]direc
 	}
 	for {
 		changes, usn, wake, whole := s.feed.after(since)
+		// Ends of sessions have no USN: their line repeats where the follower is.
+		ids, n := s.endings.after(endedAt)
+		if endedAt = n; len(ids) > 0 {
+			over := make([]directory.Change, len(ids))
+			for i, id := range ids {
+				over[i] = directory.Change{USN: since, Ended: id}
+			}
+			if err := tell(over); err != nil {
+				return err
+			}
+		}
 		if usn < since {
 			return fault.New(fault.Resync, "the directory went back to %d", usn)
 		}

@@ -87,6 +87,7 @@ type Store struct {
 	whole   directory.USN // all changes up to it are in the view; who holds sync reads it
 	view    view
 	feed    feed
+	endings endings
 	people  *otter.Cache[directory.ObjectID, *object] // as they were read; see object.as
 }
 
@@ -107,6 +108,9 @@ func Open(ctx context.Context, db *pgdb.DB, o Options) (_ *Store, err error) {
 	}
 	s.schema.Store(productSchema())
 	if err := s.fill(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.lookEnded(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -133,6 +137,7 @@ func (s *Store) Run(ctx context.Context) error {
 	defer prune.Stop()
 	ends := time.NewTicker(endsEvery)
 	defer ends.Stop()
+	owned.Go(func() { s.keepReaping(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -162,6 +167,10 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) lookSoon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
+	// First, because a look that goes well is a sign of life.
+	if err := s.lookEnded(ctx); err != nil {
+		return err
+	}
 	return s.look(ctx, 0)
 }
 

@@ -457,8 +457,14 @@ func (o *object) changeSID(sid []byte) {
 // newEpoch voids what was granted to o's account so far.
 func (w *writing) newEpoch(ctx context.Context, o *object, enabled bool) error {
 	o.account.enabled = enabled
-	return w.QueryRow(ctx, `UPDATE directory.account SET epoch = epoch + 1, enabled = $2 WHERE object = $1 RETURNING epoch`,
+	err := w.QueryRow(ctx, `UPDATE directory.account SET epoch = epoch + 1, enabled = $2 WHERE object = $1 RETURNING epoch`,
 		o.id, enabled).Scan(&o.account.epoch)
+	if err != nil || w.by.as.Session == 0 || w.by.as.ID != o.id {
+		return err
+	}
+	// The session from which its owner changes the account goes along.
+	_, err = w.Exec(ctx, `UPDATE directory.session SET epoch = $2 WHERE id = $1 AND object = $3`, w.by.as.Session, o.account.epoch, o.id)
+	return err
 }
 
 // readUser gives a user or room.

@@ -78,6 +78,8 @@ type wireFault struct {
 	Log  string `json:"log,omitempty"` // for the peer's log, not for its own peer
 	// Why is a sign-in's problem, of directory.SignInProblem.
 	Why string `json:"why,omitempty"`
+	// Grant is the code of directory.GrantProblem.
+	Grant string `json:"grant,omitempty"`
 }
 
 // problems finds a sign-in's problem by its name.
@@ -99,12 +101,19 @@ func toWire(err error) *wireFault {
 	if errors.As(err, &p) {
 		f.Why = p.Why.String()
 	}
+	var g *directory.GrantProblem
+	if errors.As(err, &g) {
+		f.Grant, f.Say = g.Code, g.Say
+	}
 	return f
 }
 
 func (f *wireFault) error() error {
 	if p, ok := problems[f.Why]; ok {
 		return &directory.SignInProblem{Why: p}
+	}
+	if f.Grant != "" {
+		return &directory.GrantProblem{Code: f.Grant, Say: f.Say}
 	}
 	k, ok := kinds[f.Kind]
 	if !ok {
