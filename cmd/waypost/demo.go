@@ -50,6 +50,15 @@ func (a *app) makeDemo(ctx context.Context) error {
 	if err := a.demoObjects(ctx); err != nil {
 		return err
 	}
+	for _, p := range demo.People() {
+		as, box, err := a.boxOf(ctx, p.Local+"@"+demo.Domain)
+		if err != nil {
+			return err
+		}
+		if err := a.mail.SetBirthdays(ctx, as, box, true); err != nil {
+			return err
+		}
+	}
 	if isNotFound(err) {
 		if g, err = a.dir.AddGroup(ctx, operator(), staff, "Staff"); err != nil {
 			return err

@@ -259,6 +259,9 @@ func (a *app) exportAll(ctx context.Context, as directory.Principal, box store.M
 	}
 	out := &objectExporter{a: a, as: as, box: box, dir: dir, bar: bar}
 	for _, f := range list {
+		if f.Origin != store.OriginOwn {
+			continue // it comes from elsewhere, and would come back twice
+		}
 		if f.Class != store.ClassMail {
 			err = out.folder(ctx, f, path[f.ID])
 		} else {

@@ -22,6 +22,10 @@ type roomCmd struct {
 		Capacity int      `help:"Only those for so many people, or more."`
 		Feature  []string `help:"Only those that have it; may be repeated." placeholder:"WORD"`
 	} `cmd:"" help:"List rooms and equipment."`
+	Show struct {
+		Address string `arg:"" help:"Which one."`
+		Days    int    `help:"Bookings of so many days." default:"14"`
+	} `cmd:"" help:"Show a room or equipment: how it answers, who decides for it, and its next bookings."`
 	Set struct {
 		Address  string   `arg:"" help:"Which one to change."`
 		Name     *string  `help:"The name that others see."`
