@@ -356,7 +356,7 @@ type OutboxEntry struct {
 type Find struct {
 	Folders []FolderID // empty: all mail folders but the trash and junk when Text is given
 	Deep    bool       // also in the folders below
-	Text    string     // words that all must occur in subject, addresses or preview; folded
+	Text    string     // words, or parts of them, that all must occur in the message
 	After   time.Time  // received at or after
 	Before  time.Time  // received before
 	Thread  ThreadID   // 0: any
@@ -497,6 +497,9 @@ type Store interface {
 	// FindMessages lists a page of what is found, newest first, and how many
 	// there are in all.
 	FindMessages(ctx context.Context, as directory.Principal, box MailboxID, q Find) ([]Entry, int, error)
+	// WithWords gives the messages that have all words of a text, from the index
+	// of words, in folders or recoverable.
+	WithWords(ctx context.Context, as directory.Principal, box MailboxID, q WordQuery) (WithWords, error)
 
 	// NewBlob begins to write content. homeMDB is the mailbox database.
 	NewBlob(ctx context.Context, homeMDB string) (BlobWriter, error)

@@ -16,8 +16,7 @@ import (
 const maxWords = 20
 
 // FindMessages lists a page of what is found, newest first, and how many there
-// are in all. Words are looked for in the folded listing columns, anywhere in
-// them; the texts of messages are not searched.
+// are in all.
 func (s *Store) FindMessages(ctx context.Context, as directory.Principal, box store.MailboxID, q store.Find) (list []store.Entry, total int, err error) {
 	defer fault.Wrap(&err, "find in mailbox %d", box)
 	h, err := s.open(as, box)
@@ -25,9 +24,7 @@ func (s *Store) FindMessages(ctx context.Context, as directory.Principal, box st
 		return nil, 0, err
 	}
 	words := strings.Fields(fold(q.Text))
-	if len(words) > maxWords {
-		words = words[:maxWords]
-	}
+	words = words[:min(len(words), maxWords)]
 	args := []any{int64(box)}
 	arg := func(v any) string {
 		args = append(args, v)
@@ -55,15 +52,16 @@ func (s *Store) FindMessages(ctx context.Context, as directory.Principal, box st
 		where = append(where, "e.received < "+arg(from(q.Before)))
 	}
 	join := ""
-	if q.Thread != 0 || len(words) > 0 {
-		join = "join (select item as of_item, thread, subject, people, preview from mail.message where mailbox = $1) m on of_item = e.item"
-	}
 	if q.Thread != 0 {
+		join = "join (select item as of_item, thread from mail.message where mailbox = $1) m on of_item = e.item"
 		where = append(where, "m.thread = "+arg(int64(q.Thread)))
 	}
-	for _, w := range words {
-		a := arg(w)
-		where = append(where, fmt.Sprintf("(position(%[1]s in m.subject) > 0 or position(%[1]s in m.people) > 0 or position(%[1]s in m.preview) > 0)", a))
+	if len(words) > 0 {
+		found, err := s.withWords(ctx, h, box, store.WordQuery{Text: q.Text, Fields: store.WordsAnywhere})
+		if err != nil {
+			return nil, 0, err
+		}
+		where = append(where, wordsOf(found, words, arg))
 	}
 	body := " from mail.entry e " + join + " where " + strings.Join(where, " and ")
 	limit := page(q.Limit)
@@ -74,6 +72,36 @@ func (s *Store) FindMessages(ctx context.Context, as directory.Principal, box st
 	}
 	return list, total, nil
 }
+
+// wordsOf is the condition of having words: by the index, and for what is newer
+// than it by the listing columns.
+func wordsOf(found store.WithWords, words []string, arg func(any) string) string {
+	indexed := among("e.item", found.Items, arg)
+	if !found.Behind {
+		return indexed
+	}
+	newer := []string{"m.mailbox = $1", "m.item = e.item"}
+	for _, w := range words {
+		newer = append(newer, fmt.Sprintf("(position(%[1]s in m.subject) > 0 or position(%[1]s in m.people) > 0 or position(%[1]s in m.preview) > 0)", arg(w)))
+	}
+	return "(" + indexed + " or e.item > " + arg(int64(found.Upto)) +
+		" and exists (select from mail.message m where " + strings.Join(newer, " and ") + "))"
+}
+
+// among is the condition that an item is one of those given, ascending. Few are
+// found by their key; many are bits, so that no plan can be a bad one.
+func among(item string, items []store.ItemID, arg func(any) string) string {
+	if len(items) <= fewItems {
+		return item + " = any(" + arg(ids(items)) + ")"
+	}
+	bits := make([]byte, items[len(items)-1]/8+1)
+	for _, i := range items {
+		bits[i/8] |= 1 << (i % 8)
+	}
+	return "case when " + item + " < " + arg(int64(len(bits))*8) + " then get_bit(" + arg(bits) + ", " + item + ") = 1 else false end"
+}
+
+const fewItems = 200
 
 func (s *Store) find(ctx context.Context, h *home, body, paged string, args []any, limit int, list *[]store.Entry, total *int) error {
 	return h.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {

@@ -24,6 +24,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -82,6 +83,7 @@ type Store struct {
 	counts   *otter.Cache[store.MailboxID, mailCounts]
 	origin   string // names this Store in notifications
 	outbox   chan struct{}
+	merging  sync.Mutex // of the index of words
 }
 
 // home is a mailbox database.
@@ -91,6 +93,7 @@ type home struct {
 	notify *pgdb.Notifier
 	adds   combiner[*addition]
 	puts   combiner[*put]
+	stale  stale // for the index of words
 }
 
 var _ store.Store = (*Store)(nil)
@@ -171,6 +174,7 @@ func (s *Store) Watch(box store.MailboxID) store.Watcher { return s.hub.Watch(bo
 // announce tells this process and the others that a change was committed.
 func (s *Store) announce(h *home, box store.MailboxID, seq store.Seq) {
 	s.hub.Announce(box, seq)
+	h.stale.note(box, 1)
 	h.notify.Notify(s.origin + " " + strconv.FormatInt(int64(box), 36) + " " + strconv.FormatInt(int64(seq), 36))
 }
 
@@ -185,7 +189,7 @@ func (s *Store) Run(ctx context.Context) error {
 		g.Go(func() error { return h.notify.Run(ctx) })
 		g.Go(func() error {
 			return h.db.Listen(ctx, []string{channel}, pgdb.Heard{
-				Notify: func(_, payload string) { s.heard(payload) },
+				Notify: func(_, payload string) { s.heard(h, payload) },
 				Connected: func() {
 					select {
 					case poll <- struct{}{}:
@@ -203,7 +207,7 @@ func (s *Store) Run(ctx context.Context) error {
 	return err
 }
 
-func (s *Store) heard(payload string) {
+func (s *Store) heard(h *home, payload string) {
 	origin, rest, _ := strings.Cut(payload, " ")
 	id, at, _ := strings.Cut(rest, " ")
 	box, err1 := strconv.ParseInt(id, 36, 64)
@@ -215,6 +219,7 @@ func (s *Store) heard(payload string) {
 		return
 	}
 	s.hub.Announce(store.MailboxID(box), store.Seq(seq))
+	h.stale.note(store.MailboxID(box), 1)
 }
 
 // poll compares the counters of all awaited mailboxes in one query.

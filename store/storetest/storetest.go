@@ -69,6 +69,8 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"Warm", warm},
 		{"Send", send},
 		{"Find", find},
+		{"Words", wordsOfMessages},
+		{"WordsModel", wordsModel},
 		{"Watch", watch},
 		{"SyncStates", syncStates},
 		{"Devices", devices},

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"waypost/directory"
 	"waypost/directory/authn"
 	dirpg "waypost/directory/postgres"
@@ -205,7 +207,8 @@ func storeOptions(cfg *config.Config, log *slog.Logger) storepg.Options {
 	return o
 }
 
-// maintain runs the purger and who feeds folders.
+// maintain runs the purger, who feeds folders, and who reads what arrives into the
+// index of words.
 func (p *Program) maintain() {
 	r := storepg.Retention{
 		// The store takes 0 for "as usual", the configuration for "not at all".
@@ -214,6 +217,11 @@ func (p *Program) maintain() {
 	p.part("purger", func(ctx context.Context) error { return p.mail.Maintain(ctx, r) })
 	p.part("calendars elsewhere", webcal.New(p.mail, Feeds(p.Config), p.Log).Run)
 	p.part("birthdays", birthdays.New(p.mail, p.Log).Run)
+	p.Health.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "waypost_words_behind",
+		Help: "Messages that are not in the index of words yet, about, as of the last minute.",
+	}, func() float64 { return float64(p.mail.WordsBehind()) }))
+	p.part("words", p.mail.IndexWords)
 }
 
 // Feeds is where calendars may be fetched from; the configuration was checked.
