@@ -37,6 +37,8 @@ type querier struct {
 	floor   store.Seq // older positions are too old
 	folders []int64   // of class mail
 	highest map[store.FolderID]store.Seq
+	last    store.ItemID // the newest that there may be
+	words   map[*store.Condition]store.WithWords
 
 	args  []any
 	tests int
@@ -46,8 +48,8 @@ type querier struct {
 func (s *Store) querier(ctx context.Context, tx *pgdb.Tx, box store.MailboxID) (*querier, error) {
 	x := &querier{s: s, tx: tx, box: box, highest: make(map[store.FolderID]store.Seq), args: []any{int64(box)}}
 	b := &pgx.Batch{}
-	b.Queue("select hierarchy_seq, hierarchy_floor from mail.mailbox where id = $1", int64(box)).QueryRow(func(row pgx.Row) error {
-		err := row.Scan(&x.seq, &x.floor)
+	b.Queue("select hierarchy_seq, hierarchy_floor, next_id - 1 from mail.mailbox where id = $1", int64(box)).QueryRow(func(row pgx.Row) error {
+		err := row.Scan(&x.seq, &x.floor, &x.last)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fault.New(fault.NotFound, "no such mailbox")
 		}
@@ -155,7 +157,12 @@ func (s *Store) Query(ctx context.Context, as directory.Principal, box store.Mai
 		return found, fault.New(fault.Limit, "more than %d keys to sort by", maxSorts)
 	}
 	q.Limit = page(q.Limit)
+	words, err := s.conditionWords(ctx, as, box, q.Where)
+	if err != nil {
+		return found, err
+	}
 	err = s.asking(ctx, as, box, func(ctx context.Context, x *querier) error {
+		x.words = words
 		found = store.Found{Seq: x.seq, Total: -1}
 		body, err := x.visible(ctx, q.Where)
 		if err != nil {
@@ -179,8 +186,12 @@ func (s *Store) Matches(ctx context.Context, as directory.Principal, box store.M
 	if len(items) > maxPage {
 		return nil, fault.New(fault.Limit, "more than %d items at once", maxPage)
 	}
+	words, err := s.conditionWords(ctx, as, box, where)
+	if err != nil {
+		return nil, err
+	}
 	err = s.asking(ctx, as, box, func(ctx context.Context, x *querier) error {
-		list = nil
+		x.words, list = words, nil
 		body, err := x.visible(ctx, where)
 		if err != nil {
 			return err

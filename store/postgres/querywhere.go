@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"waypost/internal/fault"
@@ -62,9 +61,9 @@ func (x *querier) test(ctx context.Context, c *store.Condition) (string, error) 
 	case store.TestThread:
 		return "m.thread = " + x.arg(int64(c.Thread)), nil
 	case store.TestHasAttachment:
-		return x.those(ctx, nil, func(s *mail.Summary) bool { return s.Attachments > 0 })
+		return x.hasFile(ctx, c)
 	case store.TestText:
-		return x.text(ctx, c)
+		return x.text(c), nil
 	case store.TestHeader:
 		return x.header(ctx, c)
 	}
@@ -86,41 +85,48 @@ func (x *querier) inThread(cond string) string {
 		x.arg(x.folders), store.Deleted, cond)
 }
 
-// text looks for words. It is the one place that knows where they are looked
-// for: in the folded listing columns, anywhere in them.
-func (x *querier) text(ctx context.Context, c *store.Condition) (string, error) {
-	words := phrases(c.Text)
-	if len(words) > maxWords {
-		return "", fault.New(fault.Limit, "more than %d words", maxWords)
+// text is the condition that the index of words found an item, or that a newer one
+// has the words in its listing columns.
+func (x *querier) text(c *store.Condition) string {
+	list := phrases(c.Text)
+	if len(list) == 0 {
+		return "true"
 	}
-	columns := map[store.Field][]string{
-		store.InAny: {"m.subject", "m.people", "m.preview"}, store.InSubject: {"m.subject"}, store.InBody: {"m.preview"},
-	}[c.In]
-	if columns == nil {
-		list := lists[c.In]
-		if list == nil {
-			return "", fault.New(fault.Invalid, "no such field")
-		}
-		return x.those(ctx, words, func(s *mail.Summary) bool { return contains(people(&mail.Envelope{From: list(s)}), words) })
+	found := x.words[c]
+	sql := among("e.item", found.Items, x.arg)
+	if x.last <= found.Upto {
+		return sql
 	}
-	all := []string{"true"}
-	for _, w := range words {
+	columns := []string{"m.people"}
+	switch c.In {
+	case store.InAny:
+		columns = []string{"m.subject", "m.people", "m.preview"}
+	case store.InSubject:
+		columns = []string{"m.subject"}
+	case store.InBody:
+		columns = []string{"m.preview"}
+	}
+	newer := []string{"e.item > " + x.arg(int64(found.Upto))}
+	for _, w := range list {
 		a := x.arg(w)
 		var any []string
 		for _, col := range columns {
 			any = append(any, fmt.Sprintf("position(%s in %s) > 0", a, col))
 		}
-		all = append(all, "("+strings.Join(any, " or ")+")")
+		newer = append(newer, "("+strings.Join(any, " or ")+")")
 	}
-	return "(" + strings.Join(all, " and ") + ")", nil
+	return "(" + sql + " or " + strings.Join(newer, " and ") + ")"
 }
 
-// lists are the fields with addresses.
-var lists = map[store.Field]func(*mail.Summary) []mail.Address{
-	store.InFrom: func(s *mail.Summary) []mail.Address { return s.From },
-	store.InTo:   func(s *mail.Summary) []mail.Address { return s.To },
-	store.InCc:   func(s *mail.Summary) []mail.Address { return s.Cc },
-	store.InBcc:  func(s *mail.Summary) []mail.Address { return s.Bcc },
+// hasFile is the condition of having an attachment.
+func (x *querier) hasFile(ctx context.Context, c *store.Condition) (string, error) {
+	found := x.words[c]
+	sql := among("e.item", found.Items, x.arg)
+	if x.last <= found.Upto {
+		return sql, nil
+	}
+	newer, err := x.those(ctx, found.Upto, func(s *mail.Summary) bool { return s.Attachments > 0 })
+	return "(" + sql + " or " + newer + ")", err
 }
 
 // known are the fields of a header that a Summary keeps.
@@ -147,27 +153,21 @@ func (x *querier) header(ctx context.Context, c *store.Condition) (string, error
 		return "", fault.New(fault.Invalid, "that field of the header cannot be searched")
 	}
 	want := fold(strings.TrimSpace(c.Text))
-	return x.those(ctx, nil, func(s *mail.Summary) bool {
+	return x.those(ctx, 0, func(s *mail.Summary) bool {
 		v := value(s)
 		return v != "" && strings.Contains(fold(v), want)
 	})
 }
 
-// those tests what only a Summary tells: it looks at all messages whose people
-// have words, and names those for which fn holds.
-func (x *querier) those(ctx context.Context, words []string, fn func(*mail.Summary) bool) (string, error) {
-	sql := "select item, summary from mail.message where mailbox = $1"
-	args := []any{int64(x.box)}
-	for _, w := range words {
-		args = append(args, w)
-		sql += fmt.Sprintf(" and position($%d in people) > 0", len(args))
-	}
-	rows, err := x.tx.Query(ctx, sql, args...)
+// those tests what only a Summary tells: it looks at all messages after an item, and
+// names those for which fn holds.
+func (x *querier) those(ctx context.Context, after store.ItemID, fn func(*mail.Summary) bool) (string, error) {
+	rows, err := x.tx.Query(ctx, "select item, summary from mail.message where mailbox = $1 and item > $2 order by item", int64(x.box), int64(after))
 	if err != nil {
 		return "", err
 	}
 	defer rows.Close()
-	found := []int64{}
+	var found []store.ItemID
 	for rows.Next() {
 		v := rows.RawValues()
 		sum, err := mail.DecodeSummary(v[1])
@@ -175,17 +175,13 @@ func (x *querier) those(ctx context.Context, words []string, fn func(*mail.Summa
 			return "", err
 		}
 		if fn(sum) {
-			found = append(found, int64Of(v[0]))
+			found = append(found, store.ItemID(int64Of(v[0])))
 		}
 	}
 	if err := rows.Err(); err != nil {
 		return "", err
 	}
-	return "e.item = any(" + x.arg(found) + ")", nil
-}
-
-func contains(text string, words []string) bool {
-	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) })
+	return among("e.item", found, x.arg), nil
 }
 
 // phrases divides what somebody looks for into folded words; what stands between

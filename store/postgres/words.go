@@ -39,27 +39,32 @@ var wordFields = map[store.WordField]words.Field{
 }
 
 func (s *Store) withWords(ctx context.Context, h *home, box store.MailboxID, q store.WordQuery) (found store.WithWords, err error) {
+	return s.matching(ctx, h, box, matcher(q))
+}
+
+// matching asks the index, which gets what came last before.
+func (s *Store) matching(ctx context.Context, h *home, box store.MailboxID, m *words.Matcher) (found store.WithWords, err error) {
+	behind, err := s.caughtUp(ctx, h, box)
+	if err != nil {
+		return found, err
+	}
+	err = reading(ctx, func() error {
+		found = store.WithWords{Behind: behind}
+		return h.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+			return lookUpWords(ctx, tx, box, m, &found)
+		})
+	})
+	return found, err
+}
+
+func matcher(q store.WordQuery) *words.Matcher {
 	var fields []words.Field
 	for bit, f := range wordFields {
 		if q.Fields&bit != 0 {
 			fields = append(fields, f)
 		}
 	}
-	m := words.NewMatcher(q.Text, q.Loose, fields...)
-	if found.Behind, err = s.caughtUp(ctx, h, box); err != nil || m.Empty() {
-		return found, err
-	}
-	var lo, hi [][]byte
-	for _, r := range m.Ranges() {
-		lo, hi = append(lo, []byte(r.Low)), append(hi, []byte(r.High))
-	}
-	err = reading(ctx, func() error {
-		found.Items = nil
-		return h.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
-			return s.lookUpWords(ctx, tx, box, m, lo, hi, &found)
-		})
-	})
-	return found, err
+	return words.NewMatcher(q.Text, q.Loose, fields...)
 }
 
 // segment is one that is being searched.
@@ -69,7 +74,11 @@ type segment struct {
 	hits  map[int32][]words.Hit // by block
 }
 
-func (s *Store) lookUpWords(ctx context.Context, tx *pgdb.Tx, box store.MailboxID, m *words.Matcher, lo, hi [][]byte, found *store.WithWords) error {
+func lookUpWords(ctx context.Context, tx *pgdb.Tx, box store.MailboxID, m *words.Matcher, found *store.WithWords) error {
+	var lo, hi [][]byte
+	for _, r := range m.Ranges() {
+		lo, hi = append(lo, []byte(r.Low)), append(hi, []byte(r.High))
+	}
 	segments := map[int64]*segment{}
 	var order []int64
 	b := &pgx.Batch{}
@@ -121,7 +130,7 @@ func (s *Store) lookUpWords(ctx context.Context, tx *pgdb.Tx, box store.MailboxI
 	if err := tx.Batch(ctx, b); err != nil {
 		return err
 	}
-	if len(hit.segments) == 0 {
+	if len(hit.segments) == 0 || m.Empty() {
 		return nil
 	}
 	rows, err := tx.Query(ctx, `

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -52,9 +53,9 @@ func (s *Store) fillWords(ctx context.Context, h *home, box store.MailboxID, bat
 	if upto <= from {
 		return false, nil
 	}
-	var bytes int64
+	var size int64
 	for i, m := range list {
-		if bytes += m.blobSize; bytes > fillBytes && i > 0 {
+		if size += m.blobSize; size > fillBytes && i > 0 {
 			list = list[:i]
 			more = true
 			break
@@ -63,22 +64,44 @@ func (s *Store) fillWords(ctx context.Context, h *home, box store.MailboxID, bat
 	if more = more || len(list) == batch; more {
 		upto = int64(list[len(list)-1].Item)
 	}
-	if len(list) == 0 {
-		return false, s.writeWords(ctx, h, box, from, upto, nil, nil)
-	}
 	items, docs, err := s.messageWords(ctx, h, box, list)
 	if err != nil {
 		return false, err
 	}
-	if err := s.writeWords(ctx, h, box, from, upto, items, words.Build(docs)); err != nil {
-		return false, err
+	err = s.writeWords(ctx, h, box, from, upto, items, words.Build(docs))
+	if errors.Is(err, errOvertaken) {
+		return true, nil // perhaps not as far
 	}
-	return more, s.mergeWords(ctx, h, box)
+	if err == nil && len(items) > 0 {
+		err = s.mergeWords(ctx, h, box)
+	}
+	return more, err
 }
 
 // messageWords gives the words of messages.
 func (s *Store) messageWords(ctx context.Context, h *home, box store.MailboxID, list []*message) (items []int64, docs [][]string, err error) {
-	first := map[[32]byte][]byte{} // contents that are one chunk, in one question
+	err = s.contents(ctx, h, list, func(m *message, c io.ReaderAt) error {
+		d := words.NewDoc()
+		if m.Summary.Attachments > 0 {
+			d.Mark(words.HasFile)
+		}
+		if err := eachText(m.Summary, c, d.Read); err != nil {
+			if ctx.Err() != nil || fault.Of(err) == fault.Unavailable {
+				return err
+			}
+			// One message that cannot be read must not keep the others out.
+			s.log.WarnContext(ctx, "a message is found by a part of its words only", slog.Int64("mailbox", int64(box)), slog.Int64("item", int64(m.Item)), slog.Any("fault", err))
+		}
+		items, docs = append(items, int64(m.Item)), append(docs, d.Terms())
+		return nil
+	})
+	return items, docs, err
+}
+
+// contents calls fn with each message and its content as received; small contents
+// are read in one question.
+func (s *Store) contents(ctx context.Context, h *home, list []*message, fn func(m *message, c io.ReaderAt) error) error {
+	first := map[[32]byte][]byte{}
 	var hashes [][]byte
 	for _, m := range list {
 		if data, ok := s.chunks.get(chunkKey{m.blob, 0}); ok {
@@ -89,87 +112,72 @@ func (s *Store) messageWords(ctx context.Context, h *home, box store.MailboxID, 
 	}
 	if len(hashes) > 0 {
 		if err := s.firstChunks(ctx, h, hashes, func(hash [32]byte, data []byte) { first[hash] = data }); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
 	for _, m := range list {
-		var c io.ReaderAt
+		var c io.ReaderAt = &content{s: s, h: h, ctx: ctx, hash: m.blob, blobSize: m.blobSize}
 		if data, ok := first[m.blob]; ok && int64(len(data)) == m.blobSize {
-			c = strings.NewReader(string(data))
-		} else {
-			c = &content{s: s, h: h, ctx: ctx, hash: m.blob, blobSize: m.blobSize}
+			c = bytes.NewReader(data)
 		}
-		d := words.NewDoc()
-		if err := readWords(d, m.Summary, c); err != nil {
-			if ctx.Err() != nil || fault.Of(err) == fault.Unavailable {
-				return nil, nil, err
-			}
-			// One message that cannot be read must not keep the others out.
-			s.log.WarnContext(ctx, "a message is found by a part of its words only", slog.Int64("mailbox", int64(box)), slog.Int64("item", int64(m.Item)), slog.Any("fault", err))
+		if err := fn(m, c); err != nil {
+			return err
 		}
-		items, docs = append(items, int64(m.Item)), append(docs, d.Terms())
 	}
-	return items, docs, nil
+	return nil
 }
 
-// readWords takes the words of a message; c is its content as received.
-func readWords(d *words.Doc, sum *mail.Summary, c io.ReaderAt) error {
-	addWords(d, &sum.Envelope)
-	var failed error
+// eachText calls fn with every text of a message by which it is found; c is its
+// content as received.
+func eachText(sum *mail.Summary, c io.ReaderAt, fn func(words.Field, io.Reader) error) (err error) {
+	add := func(f words.Field, text string) {
+		if err == nil && text != "" {
+			err = fn(f, strings.NewReader(text))
+		}
+	}
+	people := func(f words.Field, list []mail.Address) {
+		for _, a := range list {
+			add(f, a.Name)
+			if !a.IsGroupStart() && !a.IsGroupEnd() {
+				add(f, strings.TrimSuffix(a.Addr(), "@"+mail.MissingHost))
+			}
+		}
+	}
+	add(words.Subject, sum.Subject)
+	people(words.From, sum.From)
+	people(words.From, sum.Sender)
+	people(words.To, sum.To)
+	people(words.Cc, sum.Cc)
+	people(words.Bcc, sum.Bcc)
 	sum.Root.Walk(func(p *mail.Part, _ int) bool {
-		if failed != nil {
-			return false
-		}
-		if name := p.Filename(); name != "" {
-			d.Add(words.File, name)
-		}
+		add(words.File, p.Filename())
 		switch {
+		case err != nil:
 		case p.IsMessage():
 			if e := p.Envelope; e != nil {
-				d.Add(words.Body, e.Subject)
-				for _, list := range [][]mail.Address{e.From, e.To, e.Cc} {
-					addAddresses(d, words.Body, list)
-				}
+				add(words.Body, e.Subject)
+				people(words.Body, e.From)
+				people(words.Body, e.To)
+				people(words.Body, e.Cc)
 			}
 		case p.Type != "text":
 		case p.Subtype == "html":
-			d.Add(words.Body, mail.HTMLToText(p.Text(c), htmlText))
+			add(words.Body, mail.HTMLToText(p.Text(c), htmlText))
 		default:
-			failed = d.Read(words.Body, p.Text(c))
+			err = fn(words.Body, p.Text(c))
 		}
-		return true
+		return err == nil
 	})
-	return failed
-}
-
-func addWords(d *words.Doc, e *mail.Envelope) {
-	d.Add(words.Subject, e.Subject)
-	addAddresses(d, words.From, e.From)
-	addAddresses(d, words.From, e.Sender)
-	addAddresses(d, words.To, e.To)
-	addAddresses(d, words.Cc, e.Cc)
-	addAddresses(d, words.Bcc, e.Bcc)
-}
-
-func addAddresses(d *words.Doc, f words.Field, list []mail.Address) {
-	for _, a := range list {
-		d.Add(f, a.Name)
-		if !a.IsGroupStart() && !a.IsGroupEnd() {
-			d.Add(f, a.Mailbox)
-			if a.Host != mail.MissingHost {
-				d.Add(f, a.Host)
-			}
-		}
-	}
+	return err
 }
 
 // errOvertaken: somebody else wrote the same meanwhile.
 var errOvertaken = errors.New("the index was written by somebody else")
 
-// writeWords adds a segment, unless the position is no longer from. Its commit is
+// writeWords adds a segment; errOvertaken if the position is no longer from. Its commit is
 // not waited for: what is lost is made again.
 func (s *Store) writeWords(ctx context.Context, h *home, box store.MailboxID, from, upto int64, items []int64, blocks []words.Block) error {
-	err := h.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+	return h.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
 		b := &pgx.Batch{}
 		b.Queue("set local synchronous_commit = off")
 		moved := false
@@ -190,10 +198,6 @@ func (s *Store) writeWords(ctx context.Context, h *home, box store.MailboxID, fr
 		queueSegment(b, box, items, blocks)
 		return tx.SendBatchAndCommit(ctx, b)
 	})
-	if errors.Is(err, errOvertaken) {
-		return nil
-	}
-	return err
 }
 
 func queueSegment(b *pgx.Batch, box store.MailboxID, items []int64, blocks []words.Block) {

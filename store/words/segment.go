@@ -164,12 +164,23 @@ type Matcher struct {
 }
 
 // NewMatcher looks for all of a text's words, each in any of the fields. With
-// overfull it finds items with too many words as well.
+// overfull it misses nothing: items with too many words are found too, and single
+// letters in the middle of a word.
 func NewMatcher(text string, overfull bool, fields ...Field) *Matcher {
 	fields = slices.Clone(fields)
 	slices.Sort(fields)
-	m := &Matcher{fields: fields, needles: Needles(text), overfull: overfull}
-	for _, n := range m.needles {
+	return newMatcher(fields, overfull, Needles(text)...)
+}
+
+// NewMark looks for a mark.
+func NewMark(mark string) *Matcher {
+	return newMatcher([]Field{Mark}, false, Needle{Word: mark, Exact: true})
+}
+
+func newMatcher(fields []Field, overfull bool, needles ...Needle) *Matcher {
+	m := &Matcher{fields: fields, needles: needles, overfull: overfull}
+	for i, n := range m.needles {
+		m.needles[i].Begin = n.Begin && !overfull
 		m.parts = append(m.parts, []byte(n.Word))
 	}
 	return m

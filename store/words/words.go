@@ -31,10 +31,14 @@ const (
 	Subject Field = 's'
 	To      Field = 't'
 	Body    Field = 'y' // text of every part that is text
+	Mark    Field = '@' // what is no word: HasFile
 
 	// overfull marks an item with more words than are kept: a term of its own.
 	overfull Field = '+'
 )
+
+// HasFile in Mark: the item has an attachment.
+const HasFile = "file"
 
 // Limits of what is kept of one item.
 const (
@@ -61,6 +65,9 @@ func NewDoc() *Doc { return &Doc{terms: map[string]struct{}{}, left: MaxText} }
 
 // Add takes the words of a text.
 func (d *Doc) Add(f Field, text string) { _ = d.Read(f, strings.NewReader(text)) }
+
+// Mark adds a mark.
+func (d *Doc) Mark(mark string) { d.word(Mark, []byte(mark)) }
 
 // Read takes the words of a stream of UTF-8, as far as the limits go. The only
 // error is r's.
