@@ -28,7 +28,7 @@ run: build
 
 # Every test. tools/test.sh says in which order.
 test:
-	tools/ensure.sh postgresql docker-compose swaks wbxml ldap ical dav
+	tools/ensure.sh postgresql docker-compose swaks wbxml ldap ical dav chromium
 	WAYPOST_REQUIRE_POSTGRES=1 tools/test.sh
 
 # The race detector needs a C compiler; it is not part of make test.

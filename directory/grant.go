@@ -2,7 +2,10 @@ package directory
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,6 +65,9 @@ func HasScope(scope, name string) bool { return slices.Contains(strings.Fields(s
 // scope, may use what the scope's name stands for.
 func (p Principal) May(scope string) bool { return p.Scope == "" || HasScope(p.Scope, scope) }
 
+// Subject is how an account is called to programs: always the same, and no name.
+func Subject(id ObjectID) string { return "u" + strconv.FormatInt(int64(id), 10) }
+
 // OAuthClient is a program that may ask for access.
 type OAuthClient struct {
 	ID        string
@@ -73,6 +79,44 @@ type OAuthClient struct {
 	// Trusted: the organisation's own; nobody is asked to consent.
 	Trusted bool
 	Created time.Time
+}
+
+// FitsRedirect tells whether a redirect is one that the client registered: letter
+// by letter, but for the port of a loopback address (OAuth 2.1 section 8.4.2, RFC
+// 8252 section 7.3).
+func (c OAuthClient) FitsRedirect(redirect string) bool {
+	if slices.Contains(c.Redirects, redirect) {
+		return redirect != ""
+	}
+	want, ok := withoutPort(redirect)
+	return ok && slices.ContainsFunc(c.Redirects, func(r string) bool {
+		have, ok := withoutPort(r)
+		return ok && have == want
+	})
+}
+
+func withoutPort(redirect string) (string, bool) {
+	u, err := url.Parse(redirect)
+	if err != nil || u.Scheme != "http" || u.User != nil || u.Fragment != "" {
+		return "", false
+	}
+	ip := net.ParseIP(u.Hostname())
+	if ip == nil || !ip.IsLoopback() {
+		return "", false
+	}
+	u.Host = ip.String()
+	return u.String(), true
+}
+
+// ScopeOf keeps of a scope what the client may ask for, in order and once.
+func (c OAuthClient) ScopeOf(scope string) string {
+	var kept []string
+	for _, name := range AllScopes() {
+		if HasScope(scope, name) && (len(c.Scopes) == 0 || slices.Contains(c.Scopes, name)) {
+			kept = append(kept, name)
+		}
+	}
+	return strings.Join(kept, " ")
 }
 
 // Authorization is what a person consents to.

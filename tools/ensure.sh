@@ -41,6 +41,8 @@ have_dav() {
 	/usr/bin/python3 -c 'import caldav' 2>/dev/null
 }
 
+have_chromium() { command -v chromium >/dev/null; }
+
 packages() {
 	case $1 in
 	swaks) echo swaks libnet-ssleay-perl ;;

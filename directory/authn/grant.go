@@ -57,44 +57,6 @@ type grantTicket struct {
 
 func problem(code, say string) error { return &directory.GrantProblem{Code: code, Say: say} }
 
-// RedirectFits tells whether a redirect is one that the client registered:
-// letter by letter, but for the port of a loopback address (OAuth 2.1 section
-// 8.4.2, RFC 8252 section 7.3).
-func RedirectFits(registered []string, redirect string) bool {
-	if slices.Contains(registered, redirect) {
-		return redirect != ""
-	}
-	want, ok := withoutPort(redirect)
-	return ok && slices.ContainsFunc(registered, func(r string) bool {
-		have, ok := withoutPort(r)
-		return ok && have == want
-	})
-}
-
-func withoutPort(redirect string) (string, bool) {
-	u, err := url.Parse(redirect)
-	if err != nil || u.Scheme != "http" || u.User != nil || u.Fragment != "" {
-		return "", false
-	}
-	ip := net.ParseIP(u.Hostname())
-	if ip == nil || !ip.IsLoopback() {
-		return "", false
-	}
-	u.Host = ip.String()
-	return u.String(), true
-}
-
-// ScopeFor keeps of a scope what the client may ask for, in order and once.
-func ScopeFor(c directory.OAuthClient, scope string) string {
-	var kept []string
-	for _, name := range directory.AllScopes() {
-		if directory.HasScope(scope, name) && (len(c.Scopes) == 0 || slices.Contains(c.Scopes, name)) {
-			kept = append(kept, name)
-		}
-	}
-	return strings.Join(kept, " ")
-}
-
 // OAuthClients implements directory.Grants.
 func (s *Service) OAuthClients(ctx context.Context, as directory.Principal) ([]directory.OAuthClient, error) {
 	return s.keep.OAuthClients(ctx, as)
@@ -185,12 +147,12 @@ func (s *Service) Authorize(ctx context.Context, as directory.Principal, a direc
 	switch {
 	case err != nil:
 		return "", err
-	case !RedirectFits(c.Redirects, a.Redirect):
+	case !c.FitsRedirect(a.Redirect):
 		return "", fault.New(fault.Invalid, "this is no redirect address of the program")
 	case !validChallenge(a.Challenge):
 		return "", problem(directory.InvalidRequest, "PKCE with S256 is needed")
 	}
-	scope := ScopeFor(c.OAuthClient, a.Scope)
+	scope := c.ScopeOf(a.Scope)
 	if scope == "" {
 		return "", problem(directory.InvalidScope, "nothing that there is was asked for")
 	}
@@ -501,7 +463,7 @@ func (s *Service) BeginDevice(ctx context.Context, e directory.Exchange, scope s
 	if err != nil {
 		return d, err
 	}
-	if scope = ScopeFor(c, scope); scope == "" {
+	if scope = c.ScopeOf(scope); scope == "" {
 		return d, problem(directory.InvalidScope, "nothing that there is was asked for")
 	}
 	d.User, d.Interval, d.Expires = newUserCode(), devicePoll, s.now().Add(deviceLife)
@@ -627,9 +589,6 @@ type idClaims struct {
 	Name     string `json:"name,omitempty"`
 }
 
-// Subject is how an account is called to programs: always the same, and no name.
-func Subject(id directory.ObjectID) string { return "u" + strconv.FormatInt(int64(id), 10) }
-
 // idToken makes an id token. Its audience is the program, so that nothing here
 // takes it for an access token.
 func (s *signer) idToken(ctx context.Context, site, client string, a directory.Account, g grantTicket, scope string) (string, error) {
@@ -641,7 +600,7 @@ func (s *signer) idToken(ctx context.Context, site, client string, a directory.A
 	key := s.signing(keys, now)
 	c := idClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: site, Audience: jwt.ClaimStrings{client}, Subject: Subject(a.Principal.ID),
+			Issuer: site, Audience: jwt.ClaimStrings{client}, Subject: directory.Subject(a.Principal.ID),
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(tokenLife)),
 		},
 		Nonce: g.Nonce, AuthTime: g.AuthTime,

@@ -37,6 +37,7 @@ var rooms = []rule{
 	{"internal/pgtest", "internal/ migrations"},
 	{"internal/corpus", ""},
 	{"internal/wiretest", "internal/"},
+	{"internal/browsertest", ""},
 	{"store/storetest", "store directory internal/"},
 	{"directory/directorytest", "directory directory/authn directory/schema directory/tree internal/"},
 
@@ -66,6 +67,7 @@ var rooms = []rule{
 	{"services/ldap", "services/ldap/ directory directory/tree directory/schema directory/access internal/ -internal/pgdb -internal/pgcluster"},
 	// The browser's pages may be embedded by their service only.
 	{"services/web", "services/web/ store directory web internal/ -internal/pgdb -internal/pgcluster"},
+	{"services/signin", "directory web/ internal/ -internal/pgdb -internal/pgcluster"},
 	// One protocol or one role each; none imports another.
 	{"services/*", "services/*/ store directory internal/ -internal/pgdb -internal/pgcluster"},
 
@@ -73,6 +75,7 @@ var rooms = []rule{
 	{"directory", "internal/fault"},
 	{"migrations", "internal/fault"},
 	{"web", ""},
+	{"web/", ""},
 
 	// Formats and tools.
 	{"internal/demo", formats},
@@ -83,7 +86,7 @@ var rooms = []rule{
 }
 
 // testRooms are imported by test files, and by each other.
-var testRooms = []string{"store/storetest", "directory/directorytest", "internal/corpus", "internal/pgtest", "internal/wiretest", "internal/e2e", "internal/archtest", "test/"}
+var testRooms = []string{"store/storetest", "directory/directorytest", "internal/corpus", "internal/pgtest", "internal/wiretest", "internal/browsertest", "internal/e2e", "internal/archtest", "test/"}
 
 // sqlRooms may name the database library: whoever else did would write SQL.
 var sqlRooms = []string{"store/postgres", "directory/postgres", "services/*/postgres", "internal/pgdb", "internal/pgcluster", "internal/pgtest", "migrations"}

@@ -32,6 +32,8 @@ type Config struct {
 	Links     Links     `toml:"links" doc:"Where the separate programs find each other. waypost serve needs none of it."`
 	SMTP      SMTP      `toml:"smtp" doc:"Mail from and to the world."`
 	Auth      Auth      `toml:"auth" doc:"Signing in."`
+	SignIn    SignIn    `toml:"signin" doc:"The pages on which people sign in, and programs ask for access (OAuth 2.1, OpenID Connect)."`
+	OIDC      OIDC      `toml:"oidc" doc:"Sign-in through another OpenID Connect provider, besides passwords and passkeys. Off without an issuer."`
 	LDAP      LDAP      `toml:"ldap" doc:"The directory for other programs, over LDAP."`
 	EAS       EAS       `toml:"eas" doc:"Phones (Exchange ActiveSync): the organisation's policy and the bounds of long polling."`
 	Feeds     Feeds     `toml:"feeds" doc:"Calendars elsewhere that people subscribe to."`
@@ -57,7 +59,7 @@ type Listen struct {
 	GC          Address `toml:"gc" doc:"Global catalog (3268)."`
 	GCS         Address `toml:"gcs" doc:"Global catalog with TLS from the start (3269)."`
 	HTTP        Address `toml:"http" doc:"The same without TLS, for a reverse proxy on this machine; everybody else is sent to HTTPS (80)."`
-	HTTPS       Address `toml:"https" doc:"ActiveSync and Autodiscover (443)."`
+	HTTPS       Address `toml:"https" doc:"ActiveSync, CalDAV, CardDAV, Autodiscover and the pages of sign-in (443)."`
 	Metrics     Address `toml:"metrics" doc:"/healthz, /readyz and /metrics. Keep it inside."`
 	Directory   Address `toml:"directory" doc:"The directory for the other programs, mutual TLS. waypost serve does not open it."`
 	Relay       Address `toml:"relay" doc:"Mail sent from mailboxes, from waypost-store and waypost-frontend to waypost-smtp, mutual TLS. waypost serve does not open it."`
@@ -129,6 +131,21 @@ type Auth struct {
 	MinPassword       int      `toml:"min_password" min:"4" max:"128" doc:"Shortest password that the command line sets, in characters."`
 	ProofLife         Duration `toml:"proof_life" min:"1m" max:"24h" doc:"How long a repeated sign-in with the same password is answered from memory; sliding."`
 	PlaintextLoopback bool     `toml:"plaintext_loopback" doc:"Allow signing in to submission without TLS from this machine itself; IMAP always does."`
+}
+
+// SignIn sets the pages of sign-in.
+type SignIn struct {
+	URL   string   `toml:"url" form:"site" doc:"URL of the front ends as browsers see it, without a path; the issuer of tokens. Empty: https://HOSTNAME. Passkeys are bound to its name."`
+	Hosts []string `toml:"hosts" form:"hostname" doc:"Further names by which browsers may reach it."`
+}
+
+// OIDC names another OpenID Connect provider.
+type OIDC struct {
+	Name      string `toml:"name" doc:"What the button on the sign-in page calls it."`
+	Issuer    string `toml:"issuer" form:"site" doc:"Its issuer, a URL."`
+	Client    string `toml:"client" doc:"The client id that it knows this server by; its redirect address is URL/signin/outside/back."`
+	Secret    string `toml:"secret" secret:"yes" doc:"The client's secret."`
+	ByAddress bool   `toml:"by_address" doc:"Let in, and link from then on, whose address at the provider is verified and one of ours. Without it nobody new gets in. Accounts are never made."`
 }
 
 // LDAP sets the LDAP doors.
@@ -215,6 +232,7 @@ func Default() *Config {
 			MaxMessageSize: 50 << 20, MaxRecipients: 1000, Moderation: 5 * day, OutboundPort: 25,
 		},
 		Auth: Auth{MinPassword: 8, ProofLife: 90 * minute, PlaintextLoopback: true},
+		OIDC: OIDC{Name: "single sign-on"},
 		LDAP: LDAP{MaxPage: 1000},
 		EAS: EAS{
 			PINRequired: true, PINMinLength: 4, PINMaxFailed: 8, LockAfter: 15 * minute,

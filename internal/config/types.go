@@ -175,6 +175,13 @@ var forms = map[string]func(string) error{
 		}
 		return nil
 	},
+	"site": func(s string) error {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("%q is not a URL like https://mail.example.org", s)
+		}
+		return nil
+	},
 	"postgres": func(s string) error {
 		u, err := url.Parse(s)
 		if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {

@@ -20,6 +20,7 @@ import (
 	"waypost/services/dav"
 	"waypost/services/eas"
 	"waypost/services/publish"
+	"waypost/services/signin"
 )
 
 // Frontend serves phones and calendar programs over HTTP: ActiveSync, CalDAV,
@@ -46,7 +47,15 @@ func (p *Program) Frontend(ctx context.Context) error {
 		Log: p.Log, ClientAddr: clientAddr, Scheduler: p.meetings(),
 	})
 	feeds := publish.New(p.mail, p.dir, publish.Options{Log: p.Log, ClientAddr: clientAddr})
-	routes := p.routes(phones, finder, calendars, feeds)
+	encrypted, err := p.listen(ctx, "https", p.Config.Listen.HTTPS)
+	if err != nil {
+		return err
+	}
+	pages, err := p.signIn(encrypted)
+	if err != nil {
+		return err
+	}
+	routes := p.routes(phones, finder, calendars, feeds, pages)
 
 	plain, err := p.listen(ctx, "http", p.Config.Listen.HTTP)
 	if err != nil {
@@ -56,10 +65,6 @@ func (p *Program) Frontend(ctx context.Context) error {
 		p.part("http", func(ctx context.Context) error {
 			return serve.HTTP(ctx, netutil.LimitListener(plain, p.Config.Limits.Connections), onlyFromProxy(routes), p.Log)
 		})
-	}
-	encrypted, err := p.listen(ctx, "https", p.Config.Listen.HTTPS)
-	if err != nil {
-		return err
 	}
 	if encrypted != nil {
 		conf, err := p.tls()
@@ -83,7 +88,7 @@ func (p *Program) Frontend(ctx context.Context) error {
 }
 
 // routes is the thin router in front of the doors.
-func (p *Program) routes(phones, finder, calendars, feeds http.Handler) http.Handler {
+func (p *Program) routes(phones, finder, calendars, feeds, pages http.Handler) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPFromXFFHeader(echo.TrustLoopback(true), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false))
@@ -112,6 +117,12 @@ func (p *Program) routes(phones, finder, calendars, feeds http.Handler) http.Han
 		e.RouteNotFound(path, echo.WrapHandler(http.HandlerFunc(dav.Redirect)))
 	}
 	e.Any(publish.Prefix+"*", echo.WrapHandler(feeds))
+	for _, path := range signin.Prefixes() {
+		if strings.HasSuffix(path, "/") {
+			path += "*"
+		}
+		e.Any(path, echo.WrapHandler(pages))
+	}
 	e.GET("/healthz", echo.WrapHandler(p.Health.Handler(false)))
 	return e
 }
