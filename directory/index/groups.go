@@ -68,6 +68,25 @@ func (x *Index) Linked(id directory.ObjectID, attribute string) []directory.Obje
 	return list
 }
 
+// Tied tells whether links lead to some of these objects, and whether any lead to
+// or from them. That something lies below one is none.
+func (x *Index) Tied(ids []directory.ObjectID) (led, tied bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, id := range ids {
+		s := x.object(id)
+		if s == nil {
+			return true, true // it is not known here
+		}
+		x.links.each(s.links, func(c code, _ []uint32) {
+			if c != children {
+				tied, led = true, led || c&1 == 1
+			}
+		})
+	}
+	return led, tied
+}
+
 // object gives the slot of an id from outside, nil for none.
 func (x *Index) object(id directory.ObjectID) *slot {
 	if id < 1 || id > MaxID {

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"waypost/directory"
@@ -200,7 +199,7 @@ type addition struct {
 	chains map[*draft][]directory.ObjectID
 	sids   map[*draft][]byte // of their domains
 	links  map[*draft]map[linkTo]bool
-	b      bulk
+	b      *bulk
 
 	targets []target
 	spots   []spot // where the names lead: those of the drafts, then of the targets
@@ -231,7 +230,7 @@ func (w *writing) addDrafts(ctx context.Context, drafts []*draft) error {
 	a := &addition{
 		w: w, drafts: drafts, local: make(map[string]*draft, len(drafts)),
 		chains: map[*draft][]directory.ObjectID{}, sids: map[*draft][]byte{}, links: map[*draft]map[linkTo]bool{},
-		made: map[*draft]bool{}, named: map[int32]string{},
+		made: map[*draft]bool{}, named: map[int32]string{}, b: &bulk{},
 	}
 	if len(drafts) == 1 && drafts[0].err == nil && drafts[0].fam == domain {
 		return w.addDomainDraft(ctx, drafts[0])
@@ -381,6 +380,8 @@ func mayBeUnder(c, parent *schema.Class) bool {
 // gravesKey is the name of the containers of tombstones, of which furnish makes
 // one for each domain. Another would take what is removed near it.
 const gravesKey = "cn=deleted objects"
+
+var gravesRDN = tree.RDN{{Attribute: "cn", Value: "Deleted Objects"}}
 
 var errGraves = tree.Refuse(tree.ResultUnwillingToPerform, "this name is for what was removed")
 
@@ -622,7 +623,6 @@ func (a *addition) rows(ctx context.Context) error {
 	a.lean()
 	w := a.w
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	lines := &pgx.Batch{}
 	var one *draft
 	n := 0
 	for _, d := range a.drafts {
@@ -644,18 +644,18 @@ func (a *addition) rows(ctx context.Context) error {
 		a.b.object(o, dv, raw)
 		w.leansOn(d, a.links[d])
 		if o.account != nil {
-			a.b.accounts = append(a.b.accounts, []any{o.id, d.hash, o.account.epoch, o.account.enabled, d.expires, d.must})
+			a.b.account(o, d.hash, d.expires, d.must)
 		}
 		for l := range a.links[d] {
-			a.b.links = append(a.b.links, []any{l.attribute, o.id, l.target, o.usn})
+			a.b.link(l.attribute, o, l.target)
 		}
 		if d.by != nil {
-			w.auditAdd(lines, *d.by, d)
+			a.audit(*d.by, d)
 		}
 		w.own.add(w.schema, d, dv, a.links[d], a.attributeOf)
 		for name, values := range d.cold {
 			for i, v := range values {
-				a.b.cold = append(a.b.cold, []any{o.id, name, int32(i), []byte(v)})
+				a.b.cold = append(a.b.cold, []any{int64(o.id), name, int32(i), []byte(v)})
 			}
 		}
 	}
@@ -667,16 +667,16 @@ func (a *addition) rows(ctx context.Context) error {
 	switch {
 	case one.by != nil: // of callers that are each told of
 	case n == 1:
-		w.auditAdd(lines, w.by, one)
+		a.audit(w.by, one)
 	default:
-		w.audit(lines, 0, "", nil)
+		a.b.audit(w.by, w.usn, 0, "", nil)
 	}
-	return w.copyIn(ctx, a.b, lines)
+	return w.copyIn(ctx, a.b)
 }
 
-// auditAdd notes a new entry with all of its values.
-func (w *writing) auditAdd(b *pgx.Batch, by actor, d *draft) {
+// audit notes a new entry with all of its values.
+func (a *addition) audit(by actor, d *draft) {
 	c := changed{}
 	c.diff(nil, d.o.attrs)
-	auditAs(b, by, d.o.usn, d.o.id, "", c)
+	a.b.audit(by, d.o.usn, d.o.id, "", c)
 }

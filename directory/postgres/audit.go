@@ -98,5 +98,5 @@ func auditArgs(by actor, id directory.ObjectID, name string, c changed) []any {
 		raw, _ = json.Marshal(c) // strings only
 	}
 	who, whoName := by.who()
-	return []any{who, whoName, by.source(), by.op, id, name, raw}
+	return []any{int64(who), whoName, by.source(), by.op, int64(id), name, raw}
 }

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,9 +54,9 @@ func (s *Store) AddUsers(ctx context.Context, as directory.Principal, list []dir
 	return users, err
 }
 
-// bulk is what one AddUsers writes, by table.
+// bulk is the rows of new objects, by table.
 type bulk struct {
-	objects, names, links, cold, accounts, changes [][]any
+	objects, names, links, cold, accounts, changes, audits [][]any
 }
 
 func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes []string) ([]directory.User, error) {
@@ -65,7 +67,7 @@ func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes
 	if err := w.bulkRDNs(ctx, objects); err != nil {
 		return nil, err
 	}
-	var b bulk
+	b := &bulk{}
 	users := make([]directory.User, len(list))
 	for i, o := range objects {
 		if i > 0 {
@@ -82,7 +84,7 @@ func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes
 		}
 		b.object(o, d, raw)
 		if o.account != nil {
-			b.accounts = append(b.accounts, []any{o.id, hashes[i], o.account.epoch, true, nil, false})
+			b.account(o, hashes[i], nil, false)
 		}
 		if users[i], err = o.user(w.schema, list[i].OU); err != nil {
 			return nil, err
@@ -90,9 +92,8 @@ func (w *writing) addUsers(ctx context.Context, list []directory.NewUser, hashes
 	}
 	w.counters.usn = w.usn
 	w.by.name = strconv.Itoa(len(list)) + " users"
-	lines := &pgx.Batch{}
-	w.audit(lines, 0, "", nil)
-	return users, w.copyIn(ctx, b, lines)
+	b.audit(w.by, w.usn, 0, "", nil)
+	return users, w.copyIn(ctx, b)
 }
 
 // bulkObjects makes the objects with names that nobody has.
@@ -205,117 +206,173 @@ func (w *writing) bulkRDNs(ctx context.Context, objects []*object) error {
 
 // object adds the rows of an object that every one has.
 func (b *bulk) object(o *object, d derived, raw []byte) {
+	id, usn := int64(o.id), int64(o.usn)
 	b.objects = append(b.objects, []any{
-		o.id, o.guid, o.parent, o.class, o.rdn, o.rdnKey(), raw, o.mailbox, o.usn, o.usn, o.created, o.created,
+		id, o.guid, int64(o.parent), o.class, o.rdn, o.rdnKey(), raw, int64(o.mailbox), usn, usn, o.created, o.created,
 		int16(d.kind), d.address, d.name, d.homeMDB, d.quota, d.hidden, int64(d.roles), d.terms, o.extraClasses(), o.sidBytes(), packNames(d.keys),
 	})
 	for _, k := range d.keys {
-		b.names = append(b.names, []any{int16(k.kind), k.key, o.id})
+		b.names = append(b.names, []any{int16(k.kind), k.key, id})
 	}
 	if o.home != 0 {
-		b.links = append(b.links, []any{int32(linkHome), o.id, o.home, o.usn})
+		b.link(linkHome, o, o.home)
 	}
 	a := account{}
 	if o.account != nil {
 		a = *o.account
 	}
-	b.changes = append(b.changes, []any{o.id, o.usn, int16(d.kind), a.epoch, a.enabled, o.guid})
+	b.changes = append(b.changes, []any{id, usn, int16(d.kind), int64(a.epoch), a.enabled, o.guid})
 }
 
-const (
-	// few is how many rows are inserted one by one, in one round trip for all
-	// tables; more are copied, which takes two for each table.
-	few = 30
-	// maxList is the same for tables whose rows can be given by column.
-	maxList = 200
-)
+func (b *bulk) account(o *object, hash string, expires *time.Time, must bool) {
+	b.accounts = append(b.accounts, []any{int64(o.id), hash, int64(o.account.epoch), o.account.enabled, expires, must})
+}
 
-// copyIn writes the rows of new objects, and what else is in a batch.
-func (w *writing) copyIn(ctx context.Context, b bulk, single *pgx.Batch) error {
-	if len(b.objects) > few {
-		// What bounds a statement is meant for single changes; writeTimeout bounds
-		// this one.
-		single.Queue(`SELECT ` + allTime)
+func (b *bulk) link(attribute int32, from *object, to directory.ObjectID) {
+	b.links = append(b.links, []any{attribute, int64(from.id), int64(to), int64(from.usn)})
+}
+
+// audit notes a line of the audit log, see auditAs.
+func (b *bulk) audit(by actor, usn directory.USN, id directory.ObjectID, name string, c changed) {
+	if by.name != "" {
+		name = by.name
 	}
-	for _, table := range []struct {
-		name    string
-		columns []string
-		types   string // of the columns, where rows may come as a list of each
-		rows    [][]any
-	}{
+	b.audits = append(b.audits, append(auditArgs(by, id, name, c), int64(usn)))
+}
+
+// rowsOf are the rows of one table.
+type rowsOf struct {
+	table   string
+	columns []string
+	types   string // of the columns; "words" is an array of text without blanks
+	rows    [][]any
+}
+
+// tables are those that have rows, objects first.
+func (b *bulk) tables() []rowsOf {
+	return slices.DeleteFunc([]rowsOf{
 		{"object", []string{
 			"id", "guid", "parent", "class", "rdn", "rdn_key", "attributes", "mailbox", "usn_created", "usn_changed", "created", "changed",
 			"kind", "address", "name", "home_mdb", "quota", "hidden", "roles", "terms", "extra", "sid", "names",
-		}, "", b.objects},
+		}, "bigint uuid bigint text text text jsonb bigint bigint bigint timestamptz timestamptz smallint text text text bigint boolean bigint text words bytea text", b.objects},
 		{"name", []string{"kind", "key", "object"}, "smallint text bigint", b.names},
 		{"link", []string{"attribute", "source", "target", "usn"}, "int bigint bigint bigint", b.links},
 		{"cold", []string{"object", "attribute", "place", "value"}, "bigint text int bytea", b.cold},
 		{"account", []string{"object", "hash", "epoch", "enabled", "expires", "must_change"}, "bigint text bigint boolean timestamptz boolean", b.accounts},
 		{"change", []string{"object", "usn", "kind", "epoch", "enabled", "guid"}, "bigint bigint smallint bigint boolean uuid", b.changes},
-	} {
-		switch {
-		case len(table.rows) == 0:
-			continue
-		case len(table.rows) <= maxList && table.types != "":
-			single.Queue(insertLists(table.name, table.columns, table.types), transposed(table.rows)...)
-			continue
-		case len(table.rows) <= few:
-			for _, row := range table.rows {
-				single.Queue(insertSQL(table.name, table.columns), row...)
-			}
-			continue
-		}
-		if single.Len() > 0 {
-			if err := w.Batch(ctx, single); err != nil {
-				return err
-			}
-			single = &pgx.Batch{}
-		}
-		if _, err := w.CopyFrom(ctx, pgx.Identifier{"directory", table.name}, table.columns, pgx.CopyFromRows(table.rows)); err != nil {
+		{"audit", []string{"who", "who_name", "source", "operation", "object", "name", "changes", "usn"}, "bigint text text text bigint text jsonb bigint", b.audits},
+	}, func(t rowsOf) bool { return len(t.rows) == 0 })
+}
+
+// copyAt is how many rows of a table are copied, which takes two round trips;
+// fewer travel as a list of each column.
+const copyAt = 200
+
+// copyIn writes the rows of new objects.
+func (w *writing) copyIn(ctx context.Context, b *bulk) error {
+	if len(b.objects) >= copyAt {
+		// What bounds a statement is meant for single changes; writeTimeout bounds
+		// this one.
+		if _, err := w.Exec(ctx, `SELECT `+allTime); err != nil {
 			return err
 		}
 	}
-	return w.send(ctx, single, func() {})
-}
-
-func insertSQL(table string, columns []string) string {
-	var b strings.Builder
-	b.WriteString("INSERT INTO directory." + table + " (" + strings.Join(columns, ", ") + ") VALUES (")
-	for i := range columns {
-		if i > 0 {
-			b.WriteString(", ")
+	var lists []rowsOf
+	for _, t := range b.tables() {
+		if len(t.rows) < copyAt {
+			lists = append(lists, t)
+		} else if _, err := w.CopyFrom(ctx, pgx.Identifier{"directory", t.table}, t.columns, pgx.CopyFromRows(t.rows)); err != nil {
+			return err
 		}
-		b.WriteString("$" + strconv.Itoa(i+1))
 	}
-	b.WriteString(")")
-	return b.String()
+	end := &pgx.Batch{}
+	queueRows(end, lists)
+	return w.send(ctx, end, func() {})
 }
 
-// insertLists is insertSQL for any number of rows, by a list of each column.
-func insertLists(table string, columns []string, types string) string {
-	var b strings.Builder
-	b.WriteString("INSERT INTO directory." + table + " (" + strings.Join(columns, ", ") + ") SELECT * FROM unnest(")
-	for i, t := range strings.Fields(types) {
-		if i > 0 {
-			b.WriteString(", ")
+// queueRows inserts the rows of some tables in one statement: what a statement
+// costs besides its rows is more than theirs.
+func queueRows(b *pgx.Batch, tables []rowsOf) {
+	if len(tables) == 0 {
+		return
+	}
+	var sql strings.Builder
+	var args []any
+	for i, t := range tables {
+		switch {
+		case i == len(tables)-1:
+			t.insert(&sql, len(args))
+		case i == 0:
+			sql.WriteString("WITH " + t.table + "_rows AS (")
+			t.insert(&sql, len(args))
+			sql.WriteString(") ")
+		default:
+			sql.WriteString(", " + t.table + "_rows AS (")
+			t.insert(&sql, len(args))
+			sql.WriteString(") ")
 		}
-		b.WriteString("$" + strconv.Itoa(i+1) + "::" + t + "[]")
+		args = append(args, t.lists()...)
 	}
-	b.WriteString(")")
-	return b.String()
+	b.Queue(sql.String(), args...)
 }
 
-// transposed makes lists of columns from rows.
-func transposed(rows [][]any) []any {
-	lists := make([]any, len(rows[0]))
+// insert writes the statement for any number of rows, whose parameters are a list
+// of each column and come after so many others.
+func (t *rowsOf) insert(sql *strings.Builder, after int) {
+	var values, lists, names []string
+	for i, kind := range strings.Fields(t.types) {
+		name := "c" + strconv.Itoa(i)
+		names = append(names, name)
+		if kind == "words" {
+			name, kind = "string_to_array("+name+", ' ')", "text"
+		}
+		values = append(values, name)
+		lists = append(lists, "$"+strconv.Itoa(after+i+1)+"::"+kind+"[]")
+	}
+	sql.WriteString("INSERT INTO directory." + t.table + " (" + strings.Join(t.columns, ", ") + ") SELECT " + strings.Join(values, ", ") +
+		" FROM unnest(" + strings.Join(lists, ", ") + ") AS r (" + strings.Join(names, ", ") + ")")
+}
+
+// lists makes lists of columns from rows. Lists of one type are encoded faster.
+func (t *rowsOf) lists() []any {
+	lists := make([]any, len(t.columns))
 	for i := range lists {
-		list := make([]any, len(rows))
-		for j, row := range rows {
-			list[j] = row[i]
+		switch t.rows[0][i].(type) {
+		case string:
+			lists[i] = listOf[string](t.rows, i)
+		case int64:
+			lists[i] = listOf[int64](t.rows, i)
+		case int32:
+			lists[i] = listOf[int32](t.rows, i)
+		case int16:
+			lists[i] = listOf[int16](t.rows, i)
+		case bool:
+			lists[i] = listOf[bool](t.rows, i)
+		case []byte:
+			lists[i] = listOf[[]byte](t.rows, i)
+		case time.Time:
+			lists[i] = listOf[time.Time](t.rows, i)
+		case *time.Time:
+			lists[i] = listOf[*time.Time](t.rows, i)
+		case []string: // words
+			joined := make([]string, len(t.rows))
+			for j, row := range t.rows {
+				joined[j] = strings.Join(row[i].([]string), " ") //nolint:forcetypeassert // all rows have the same
+			}
+			lists[i] = joined
+		default:
+			panic(fmt.Sprintf("no list of %T", t.rows[0][i]))
 		}
-		lists[i] = list
 	}
 	return lists
+}
+
+func listOf[T any](rows [][]any, column int) []T {
+	list := make([]T, len(rows))
+	for i, row := range rows {
+		list[i] = row[column].(T) //nolint:forcetypeassert // all rows have the same
+	}
+	return list
 }
 
 // nameSet tells whose a name is; addresses and UPNs are one name space.

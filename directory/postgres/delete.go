@@ -61,6 +61,7 @@ func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 	for i, d := range list {
 		dns[i], d.done, d.err = d.dn, tree.Written{}, nil
 	}
+	memory := w.memory()
 	spots, _, err := w.survey(ctx, dns, nil, nil)
 	if err != nil {
 		return err
@@ -107,7 +108,7 @@ func (w *writing) deleteAll(ctx context.Context, list []*deleting) error {
 	}
 	w.counters.usn = max(w.counters.usn, w.usn)
 	w.own.all = true
-	return w.buryAll(ctx, graves)
+	return w.buryAll(ctx, graves, memory)
 }
 
 // leaves are objects that are to go, and which of them have something below.
@@ -301,7 +302,7 @@ func (m *modification) deleteSome(ctx context.Context) (int, error) {
 		graves = append(graves, burial{o, w.by, w.usn})
 	}
 	w.own.all = true
-	return len(ids), w.buryAll(ctx, graves)
+	return len(ids), w.buryAll(ctx, graves, nil)
 }
 
 // readAll is read for many objects, without their name keys.

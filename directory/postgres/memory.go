@@ -182,3 +182,18 @@ func (m *memory) whose(kinds []int16, texts []string) nameSet {
 	}
 	return taken
 }
+
+// grave finds the container of tombstones of what lies in a container; 0 when
+// there is none.
+func (m *memory) grave(container directory.ObjectID) directory.ObjectID {
+	p, ok := m.x.Place(container)
+	if !ok {
+		return 0
+	}
+	for _, up := range append([]directory.ObjectID{container}, p.Chain...) {
+		if id, ok := m.x.Child(up, gravesRDN); ok {
+			return id
+		}
+	}
+	return 0
+}

@@ -13,6 +13,7 @@ import (
 	"waypost/directory/access"
 	"waypost/directory/schema"
 	"waypost/directory/tree"
+	"waypost/internal/fault"
 )
 
 // maxRDN bounds the name in a container, in characters (AD: 255).
@@ -39,15 +40,16 @@ type burial struct {
 
 // bury makes a tombstone of o; see buryAll.
 func (w *writing) bury(ctx context.Context, o *object) error {
-	return w.buryAll(ctx, []burial{{o, w.by, w.usn}})
+	return w.buryAll(ctx, []burial{{o, w.by, w.usn}}, nil)
 }
 
 // buryAll makes tombstones of objects (MS-ADTS 3.1.1.5.5.1): each moves to
 // Deleted Objects of its domain under a name that nothing else can have, and
 // keeps what identifies it, its last parent, and the attributes that the schema
 // says. Its names are free, its links gone, its account cannot sign in any more.
-// What it was linked from changes too.
-func (w *writing) buryAll(ctx context.Context, list []burial) error {
+// What it was linked from changes too. m, if not nil, is the memory of a writing
+// that has written nothing yet: what it knows need not be asked or done.
+func (w *writing) buryAll(ctx context.Context, list []burial, m *memory) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -61,9 +63,10 @@ func (w *writing) buryAll(ctx context.Context, list []burial) error {
 		at          = make(map[directory.ObjectID]int, len(list))
 		ids, above  []directory.ObjectID
 		usns        []directory.USN
+		guids       []string
 		names, keys []string
 		values      [][]byte
-		lines       = &pgx.Batch{}
+		lines       = &bulk{}
 	)
 	for i, l := range list {
 		o := l.o
@@ -73,33 +76,39 @@ func (w *writing) buryAll(ctx context.Context, list []burial) error {
 			return err
 		}
 		at[o.id] = i
-		ids, above, usns = append(ids, o.id), append(above, o.parent), append(usns, l.usn)
+		ids, above, usns, guids = append(ids, o.id), append(above, o.parent), append(usns, l.usn), append(guids, o.guid)
 		names, keys, values = append(names, kept[i].get(o.naming)), append(keys, rdnKey(o.naming, kept[i].get(o.naming))), append(values, raw)
 		o.usn = l.usn
 		c := changed{}
 		c.diff(o.attrs, nil)
-		auditAs(lines, l.by, l.usn, o.id, o.label(), c)
+		lines.audit(l.by, l.usn, o.id, o.label(), c)
+	}
+	places, err := w.gravesOf(ctx, above, m)
+	if err != nil {
+		return err
+	}
+	led, tied := true, true // links lead to some of them; there are any of theirs
+	if m != nil {
+		led, tied = m.x.Tied(ids)
 	}
 	b := &pgx.Batch{}
-	linked := logHolders(b, ids, slices.Max(usns))
-	b.Queue(`DELETE FROM directory.name WHERE object = ANY ($1)`, ids)
-	b.Queue(`DELETE FROM directory.link WHERE source = ANY ($1) OR target = ANY ($1) AND attribute <> $2`, ids, last)
-	b.Queue(`DELETE FROM directory.cold WHERE object = ANY ($1)`, ids)
-	b.Queue(`DELETE FROM directory.account WHERE object = ANY ($1)`, ids)
-	b.Queue(`INSERT INTO directory.link (attribute, source, target, usn) SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[])`, last, ids, above, usns)
-	graves := make([]grave, len(list))
-	// The container is that of the nearest domain or the configuration above.
+	others := new(bool)
+	if led {
+		others = logHolders(b, ids, slices.Max(usns))
+	}
+	if tied {
+		b.Queue(`DELETE FROM directory.link WHERE source = ANY ($1) OR target = ANY ($1) AND attribute <> $2`, ids, last)
+	}
 	b.Queue(`
-		UPDATE directory.object o SET deleted = now(), changed = $7, usn_changed = d.usn, attributes = d.raw, rdn = d.rdn, rdn_key = d.key, parent = g.id,
+		WITH n AS (DELETE FROM directory.name WHERE object = ANY ($1)), c AS (DELETE FROM directory.cold WHERE object = ANY ($1)),
+			l AS (INSERT INTO directory.link (attribute, source, target, usn) SELECT $2, * FROM unnest($1::bigint[], $3::bigint[], $4::bigint[]))
+		DELETE FROM directory.account WHERE object = ANY ($1)`, ids, last, above, usns)
+	graves := make([]grave, len(list))
+	b.Queue(`
+		UPDATE directory.object o SET deleted = now(), changed = $7, usn_changed = d.usn, attributes = d.raw, rdn = d.rdn, rdn_key = d.key, parent = d.place,
 			kind = 0, address = '', name = '', home_mdb = '', quota = 0, hidden = false, roles = 0, terms = '', names = ''
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::jsonb[], $5::text[], $6::text[]) AS d (id, parent, usn, raw, rdn, key),
-		LATERAL (
-			WITH RECURSIVE up (id, depth) AS (
-				SELECT d.parent, 0
-				UNION ALL SELECT p.parent, depth + 1 FROM up, LATERAL (SELECT parent FROM directory.object WHERE id = up.id LIMIT 1) p)
-			SELECT g.id FROM up, LATERAL (SELECT id FROM directory.object WHERE parent = up.id AND rdn_key = 'cn=deleted objects' LIMIT 1) g
-			ORDER BY depth LIMIT 1) g
-		WHERE o.id = ANY ($1) AND o.id = d.id RETURNING o.id, o.parent, o.usn_created`, ids, above, usns, values, names, keys, now).Query(func(rows pgx.Rows) error {
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::jsonb[], $5::text[], $6::text[]) AS d (id, place, usn, raw, rdn, key)
+		WHERE o.id = ANY ($1) AND o.id = d.id RETURNING o.id, o.parent, o.usn_created`, ids, places, usns, values, names, keys, now).Query(func(rows pgx.Rows) error {
 		var id directory.ObjectID
 		var g grave
 		_, err := pgx.ForEachRow(rows, []any{&id, &g.in, &g.created}, func() error { graves[at[id]] = g; return nil })
@@ -107,10 +116,9 @@ func (w *writing) buryAll(ctx context.Context, list []burial) error {
 	})
 	b.Queue(`
 		INSERT INTO directory.change AS c (object, usn, kind, gone, guid)
-		SELECT d.id, d.usn, o.kind, true, o.guid FROM unnest($1::bigint[], $2::bigint[]) AS d (id, usn),
-			LATERAL (SELECT * FROM directory.object WHERE id = d.id LIMIT 1) o
+		SELECT id, usn, 0, true, guid FROM unnest($1::bigint[], $2::bigint[], $3::uuid[]) AS d (id, usn, guid)
 		ON CONFLICT (object) DO UPDATE SET usn = excluded.usn, gone = true, enabled = false, epoch = c.epoch + 1, at = now()
-		RETURNING c.object, c.usn, c.kind, c.epoch`, ids, usns).Query(func(rows pgx.Rows) error {
+		RETURNING c.object, c.usn, c.kind, c.epoch`, ids, usns, guids).Query(func(rows pgx.Rows) error {
 		c := directory.Change{Gone: true}
 		_, err := pgx.ForEachRow(rows, []any{&c.ID, &c.USN, &c.Kind, &c.Epoch}, func() error {
 			graves[at[c.ID]].change = c
@@ -118,13 +126,51 @@ func (w *writing) buryAll(ctx context.Context, list []burial) error {
 		})
 		return err
 	})
-	b.QueuedQueries = append(b.QueuedQueries, lines.QueuedQueries...)
+	queueRows(b, lines.tables())
 	return w.send(ctx, b, func() {
 		for i, l := range list {
 			w.own.bury(w.schema, l.o, kept[i], graves[i], now)
 		}
-		w.own.all = w.own.all && !*linked // else others changed too
+		w.own.all = w.own.all && !*others
 	})
+}
+
+// gravesOf gives for each container where tombstones of what it had come to lie:
+// in that of the nearest domain, or of the configuration, above.
+func (w *writing) gravesOf(ctx context.Context, containers []directory.ObjectID, m *memory) ([]directory.ObjectID, error) {
+	places := make([]directory.ObjectID, len(containers))
+	if m != nil {
+		found := true
+		for i, id := range containers {
+			if places[i] = m.grave(id); places[i] == 0 {
+				found = false
+			}
+		}
+		if found {
+			return places, nil
+		}
+	}
+	rows, err := w.Query(ctx, `
+		SELECT d.n, g.id FROM unnest($1::bigint[]) WITH ORDINALITY AS d (id, n),
+		LATERAL (
+			WITH RECURSIVE up (id, depth) AS (
+				SELECT d.id, 0
+				UNION ALL SELECT p.parent, depth + 1 FROM up, LATERAL (SELECT parent FROM directory.object WHERE id = up.id LIMIT 1) p)
+			SELECT g.id FROM up, LATERAL (SELECT id FROM directory.object WHERE parent = up.id AND rdn_key = '`+gravesKey+`' LIMIT 1) g
+			ORDER BY depth LIMIT 1) g`, containers)
+	if err != nil {
+		return nil, err
+	}
+	var n int
+	var id directory.ObjectID
+	left := len(places)
+	if _, err := pgx.ForEachRow(rows, []any{&n, &id}, func() error { places[n-1] = id; left--; return nil }); err != nil {
+		return nil, err
+	}
+	if left > 0 {
+		return nil, fault.New(fault.Internal, "there is no container of removed objects")
+	}
+	return places, nil
 }
 
 // grave is where a tombstone came to lie.
