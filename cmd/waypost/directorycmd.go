@@ -405,6 +405,9 @@ func (a *app) named(ctx context.Context, name string) (tree.DN, error) {
 
 func (a *app) directoryCheck(ctx context.Context, _ *cli) error {
 	begun := time.Now()
+	var memory steady
+	memory.keep()
+	defer memory.end()
 	findings, err := a.more.bulk.Check(ctx)
 	if err != nil {
 		return err

@@ -128,47 +128,19 @@ func (c *checker) tables(ctx context.Context) error {
 	return c.derived(ctx)
 }
 
-// derived compares the derived columns and the names with the attributes.
+// derived compares the derived columns with the attributes, among them the names
+// as the object's row has them, which a law compares with the rows of names.
 func (c *checker) derived(ctx context.Context) error {
-	rows, err := c.tx.Query(ctx, `SELECT object, kind, key FROM directory.name`)
-	if err != nil {
-		return err
-	}
-	keys := map[directory.ObjectID][]nameKey{}
-	var (
-		id   directory.ObjectID
-		kind int16
-		k    nameKey
-	)
-	if _, err := pgx.ForEachRow(rows, []any{&id, &kind, &k.key}, func() error {
-		k.kind = nameKind(kind)
-		keys[id] = append(keys[id], k)
-		return nil
-	}); err != nil {
-		return err
-	}
-	rows, err = c.tx.Query(ctx, `SELECT id, kind, address, name, home_mdb, quota, hidden, roles, terms FROM directory.object WHERE deleted IS NULL`)
-	if err != nil {
-		return err
-	}
-	stored := map[directory.ObjectID]derived{}
-	var d derived
-	if _, err := pgx.ForEachRow(rows, []any{&id, &d.kind, &d.address, &d.name, &d.homeMDB, &d.quota, &d.hidden, &d.roles, &d.terms}, func() error {
-		one := d
-		one.keys = keys[id]
-		slices.SortFunc(one.keys, compareKeys)
-		stored[id] = one
-		return nil
-	}); err != nil {
-		return err
-	}
-	rows, err = c.tx.Query(ctx, objectSQL+"true")
+	rows, err := c.tx.Query(ctx, "SELECT "+objectFields+", o.kind, o.address, o.name, o.home_mdb, o.quota, o.hidden, o.roles, o.terms, o.names"+
+		objectTables+"WHERE o.deleted IS NULL")
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		o, err := scanObject(rows)
+		var got derived
+		var names string
+		o, err := new(objectRow).scan(rows, &got.kind, &got.address, &got.name, &got.homeMDB, &got.quota, &got.hidden, &got.roles, &got.terms, &names)
 		if err != nil {
 			return err
 		}
@@ -177,7 +149,7 @@ func (c *checker) derived(ctx context.Context) error {
 			c.found("object %d: its attributes make no sense: %v", o.id, err)
 			continue
 		}
-		if got := stored[o.id]; !reflect.DeepEqual(got, want) {
+		if got.keys = unpackNames(names); !reflect.DeepEqual(got, want) {
 			c.found("object %d: derived columns are %+v, its attributes say %+v", o.id, got, want)
 		}
 	}

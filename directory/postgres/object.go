@@ -243,35 +243,46 @@ func cleanText(field, s string) (string, error) {
 
 const objectSQL = objectColumns + `WHERE o.deleted IS NULL AND `
 
-const objectColumns = `
-	SELECT o.id, o.guid::text, coalesce(o.parent, 0), o.class, o.extra, split_part(o.rdn_key, '=', 1), o.rdn, o.attributes, o.sid,
-		o.mailbox, coalesce(h.target, 0), o.home_mdb, o.usn_changed, o.created, coalesce(a.epoch, 0), coalesce(a.enabled, false)
+const objectColumns = "SELECT " + objectFields + objectTables
+
+const objectFields = `
+	o.id, o.guid::text, coalesce(o.parent, 0), o.class, o.extra, split_part(o.rdn_key, '=', 1), o.rdn, o.attributes, o.sid,
+	o.mailbox, coalesce(h.target, 0), o.home_mdb, o.usn_changed, o.created, coalesce(a.epoch, 0), coalesce(a.enabled, false)`
+
+const objectTables = `
 	FROM directory.object o LEFT JOIN directory.account a ON a.object = o.id
 	LEFT JOIN directory.link h ON h.attribute = 32 AND h.source = o.id `
 
-func scanObject(r pgx.CollectableRow) (*object, error) {
-	var (
-		o   object
-		raw []byte
-		a   account
-	)
-	err := r.Scan(&o.id, &o.guid, &o.parent, &o.class, &o.extra, &o.naming, &o.rdn, &raw, &o.sid,
-		&o.mailbox, &o.home, &o.homeMDB, &o.usn, &o.created, &a.epoch, &a.enabled)
-	if err != nil {
+// objectRow is a row of objectFields, and of more fields behind them.
+type objectRow struct {
+	object  object
+	raw     []byte
+	account account
+}
+
+func (r *objectRow) scan(row pgx.CollectableRow, more ...any) (*object, error) {
+	o := &r.object
+	if err := row.Scan(append([]any{
+		&o.id, &o.guid, &o.parent, &o.class, &o.extra, &o.naming, &o.rdn, &r.raw, &o.sid,
+		&o.mailbox, &o.home, &o.homeMDB, &o.usn, &o.created, &r.account.epoch, &r.account.enabled,
+	}, more...)...); err != nil {
 		return nil, err
 	}
-	if a.epoch != 0 {
-		o.account = &a
+	if r.account.epoch != 0 {
+		o.account = &r.account
 	}
-	if err := json.Unmarshal(raw, &o.attrs); err != nil {
+	if err := json.Unmarshal(r.raw, &o.attrs); err != nil {
 		return nil, fmt.Errorf("attributes of object %d: %w", o.id, err)
 	}
 	if o.attrs == nil {
 		o.attrs = attributes{}
 	}
+	r.raw = nil
 	o.keep()
-	return &o, nil
+	return o, nil
 }
+
+func scanObject(row pgx.CollectableRow) (*object, error) { return new(objectRow).scan(row) }
 
 // read gives the object id as the transaction sees it, with its name keys.
 func (w *writing) read(ctx context.Context, id directory.ObjectID) (*object, error) {
