@@ -44,43 +44,64 @@ func gramsOf(text []byte, fn func(gram uint32)) {
 // gramPiece is an index of some objects' grams. It is never changed.
 type gramPiece struct {
 	grams  []uint32 // those that occur, ascending
+	first  []uint32 // where in grams those begin that have the same first bits
 	starts []uint32 // where their lists begin in data; one more for the end
 	counts []uint32
 	data   []byte // ids as differences to the one before, varints
 	size   int    // ids in all lists
 }
 
+// gramGroup is how many bits of a gram gramPiece.first leaves out.
+const gramGroup = 5
+
 func (p *gramPiece) list(gram uint32) (count int, data []byte) {
-	i, ok := slices.BinarySearch(p.grams, gram)
-	if !ok {
-		return 0, nil
+	from, to := p.first[gram>>gramGroup], p.first[gram>>gramGroup+1]
+	for i := from; i < to; i++ {
+		if p.grams[i] == gram {
+			return int(p.counts[i]), p.data[p.starts[i]:p.starts[i+1]]
+		}
 	}
-	return int(p.counts[i]), p.data[p.starts[i]:p.starts[i+1]]
+	return 0, nil
 }
 
-// ids appends a list's ids.
+// group makes first of grams.
+func (p *gramPiece) group() {
+	p.first = make([]uint32, gramKinds>>gramGroup+1)
+	for _, g := range p.grams {
+		p.first[g>>gramGroup+1]++
+	}
+	for i := range len(p.first) - 1 {
+		p.first[i+1] += p.first[i]
+	}
+}
+
+// appendIDs appends a list's ids. Here and in common the differences are read in
+// place, and those of one and two bytes first: searches spend their time so.
 func appendIDs(dst []uint32, data []byte) []uint32 {
 	id := uint32(0)
-	for len(data) > 0 {
-		var d uint32
-		d, data = nextID(data)
+	for i := 0; i < len(data); {
+		d := uint32(data[i])
+		i++
+		if d >= 0x80 {
+			d, i = longID(data, d, i)
+		}
 		id += d
 		dst = append(dst, id)
 	}
 	return dst
 }
 
-// nextID reads one difference of a list; most take one or two bytes.
-func nextID(data []byte) (uint32, []byte) {
-	d := uint32(data[0])
-	switch {
-	case d < 0x80:
-		return d, data[1:]
-	case data[1] < 0x80:
-		return d&0x7f | uint32(data[1])<<7, data[2:]
+// longID goes on reading a difference that begins with the byte before i.
+func longID(data []byte, d uint32, i int) (uint32, int) {
+	d &= 0x7f
+	for shift := 7; i < len(data); shift += 7 {
+		b := uint32(data[i])
+		i++
+		if d |= b & 0x7f << shift; b < 0x80 {
+			break
+		}
 	}
-	n, size := binary.Uvarint(data)
-	return uint32(n), data[size:] //nolint:gosec // it was one
+	return d, i
 }
 
 // gramBuilder makes a piece from objects that come in order of id.
@@ -148,6 +169,7 @@ func (b *gramBuilder) piece() *gramPiece {
 	if cap(p.data) > len(p.data)+len(p.data)/16 {
 		p.data = append(make([]byte, 0, len(p.data)), p.data...)
 	}
+	p.group()
 	b.ids, b.ends, b.stream = b.ids[:0], b.ends[:0], b.stream[:0]
 	clear(b.seen)
 	return p
@@ -187,6 +209,7 @@ func mergeGrams(a, b *gramPiece) *gramPiece {
 		put(gram, mergeIDs(left, right))
 	}
 	p.starts = append(p.starts, uint32(len(p.data)))
+	p.group()
 	return p
 }
 
@@ -254,7 +277,7 @@ func (x *gramIndex) find(dst, grams []uint32) []uint32 {
 		for _, l := range lists[1:] {
 			// To read a list that is much longer than what is left costs more
 			// than to look at the objects.
-			if l.count > 16*(len(dst)-start) || len(dst)-start < 8 {
+			if left := len(dst) - start; left < 4 || l.count > readPerLook*left {
 				break
 			}
 			dst = dst[:start+len(common(dst[start:], l.data))]
@@ -263,21 +286,32 @@ func (x *gramIndex) find(dst, grams []uint32) []uint32 {
 	return dst
 }
 
+// readPerLook is how many ids of a list are read in the time of a look at an
+// object, which is seldom in the processor's cache.
+const readPerLook = 64
+
 // common keeps in a what a list has too.
 func common(a []uint32, data []byte) []uint32 {
-	out := a[:0]
-	id := uint32(0)
-	for _, want := range a {
-		for id < want {
-			if len(data) == 0 {
+	if len(a) == 0 {
+		return a
+	}
+	out, next := a[:0], 0
+	id, want := uint32(0), a[0]
+	for i := 0; i < len(data); {
+		d := uint32(data[i])
+		i++
+		if d >= 0x80 {
+			d, i = longID(data, d, i)
+		}
+		id += d
+		for want < id {
+			if next++; next == len(a) {
 				return out
 			}
-			var d uint32
-			d, data = nextID(data)
-			id += d
+			want = a[next]
 		}
-		if id == want {
-			out = append(out, want)
+		if want == id {
+			out = append(out, id)
 		}
 	}
 	return out

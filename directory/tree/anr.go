@@ -57,6 +57,7 @@ func (q ANR) Filter(s *schema.Schema) *Filter {
 		}
 		return Filter{Op: Substrings, Attribute: name, Initial: text}
 	}
+	or.Parts = make([]Filter, 0, len(s.ANR())+2)
 	for _, a := range s.ANR() {
 		or.Parts = append(or.Parts, begins(a.Name, q.Text))
 	}

@@ -3,6 +3,7 @@ package tree
 import (
 	"encoding/hex"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -10,6 +11,8 @@ import (
 	"github.com/go-ldap/ldap/v3"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"waypost/directory/schema"
 )
 
 func TestParseFilter(t *testing.T) {
@@ -201,4 +204,21 @@ func FuzzParseFilter(f *testing.F) {
 		}
 		Match(parsed, testSchema, testEntry)
 	})
+}
+
+// TestPrepareAlike: parts that ask for one text are prepared as each alone is.
+func TestPrepareAlike(t *testing.T) {
+	s := schema.Base()
+	names := []string{"cn", "sn", "userPrincipalName", "nothing", "mailNickname", "member", "employeeNumber", "objectSid", "displayName", "legacyExchangeDN", "uid"}
+	or := &Filter{Op: Or}
+	for _, name := range names {
+		or.Parts = append(or.Parts, Filter{Op: Substrings, Attribute: name, Initial: " Ä  b"})
+	}
+	or.Parts = append(or.Parts, Filter{Op: Substrings, Attribute: "cn", Initial: "other"}, Filter{Op: Substrings, Attribute: "cn", Initial: "other", Final: "x"})
+	n := Prepare(s, or)
+	for i := range or.Parts {
+		if alone := Prepare(s, &or.Parts[i]); !reflect.DeepEqual(n.Parts[i], alone) {
+			t.Errorf("%s: %+v beside others, %+v alone", or.Parts[i].Attribute, n.Parts[i], alone)
+		}
+	}
 }

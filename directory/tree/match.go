@@ -66,31 +66,54 @@ func Prepare(s *schema.Schema, f *Filter) *Node {
 }
 
 func prepare(s *schema.Schema, f *Filter) *Node {
-	n := &Node{Op: f.Op}
+	n := &Node{}
+	n.prepare(s, f, nil)
+	return n
+}
+
+// prepare makes the node of a filter. before, if not nil, is the one of the part
+// in front of it: what ANR becomes asks many attributes for one text.
+func (n *Node) prepare(s *schema.Schema, f *Filter, before *Node) {
+	n.Op = f.Op
 	switch f.Op {
 	case And, Or, Not:
-		for i := range f.Parts {
-			n.Parts = append(n.Parts, prepare(s, &f.Parts[i]))
+		nodes := make([]Node, len(f.Parts))
+		n.Parts = make([]*Node, len(f.Parts))
+		for i := range nodes {
+			n.Parts[i] = &nodes[i]
+			if i > 0 && f.Parts[i].begins() && f.Parts[i-1].begins() && f.Parts[i].Initial == f.Parts[i-1].Initial {
+				nodes[i].prepare(s, &f.Parts[i], &nodes[i-1])
+			} else {
+				nodes[i].prepare(s, &f.Parts[i], nil)
+			}
 		}
 		n.Undefined = f.Op == Not && len(n.Parts) != 1
-		return n
+		return
 	case Equal, Substrings, GreaterOrEqual, LessOrEqual, Present, Approx, Extensible:
 	default:
 		n.Undefined = true
-		return n
+		return
 	}
 	if f.Attribute != "" || f.Op != Extensible {
 		a, ok := s.Attribute(f.Attribute)
 		if !ok || a.Secret {
 			n.Undefined = true
-			return n
+			return
 		}
 		n.Attribute = a
+	}
+	if before != nil && !before.Undefined && before.Attribute.Syntax == n.Attribute.Syntax {
+		n.Initial = before.Initial
+		return
 	}
 	if !n.resolve(s, f) {
 		*n = Node{Op: f.Op, Undefined: true}
 	}
-	return n
+}
+
+// begins tells whether f asks for a beginning alone.
+func (f *Filter) begins() bool {
+	return f.Op == Substrings && len(f.Any) == 0 && f.Final == ""
 }
 
 // resolve fills in the assertion; false is Undefined.
