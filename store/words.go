@@ -12,8 +12,11 @@ const (
 	WordsBcc
 	WordsBody // every part that is text, and what embedded messages say of themselves
 	WordsFile // names of attachments
+	// WordsHeader are all fields of headers but those that mail.MachineField names,
+	// with their names, of the message and of those in it.
+	WordsHeader
 
-	// WordsAnywhere are all of them.
+	// WordsAnywhere is where people look.
 	WordsAnywhere = WordsSubject | WordsFrom | WordsTo | WordsCc | WordsBcc | WordsBody | WordsFile
 )
 
@@ -30,6 +33,8 @@ type WordQuery struct {
 // WithWords is the answer: the items, ascending, wherever they are.
 type WithWords struct {
 	Items []ItemID
+	// All: the text has no words by which anything could be left out.
+	All bool
 	// Behind: of the mailbox's items after Upto nothing is known yet.
 	Behind bool
 	Upto   ItemID

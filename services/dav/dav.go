@@ -75,6 +75,8 @@ type Store interface {
 	Copy(ctx context.Context, as directory.Principal, box store.MailboxID, from store.FolderID, items []store.ItemID, to store.FolderID) (store.PlaceResult, error)
 	Move(ctx context.Context, as directory.Principal, box store.MailboxID, from store.FolderID, items []store.ItemID, to store.FolderID) (store.PlaceResult, error)
 	store.Objects
+	Subscribe(ctx context.Context, as directory.Principal, box store.MailboxID, f store.Folder, props store.FolderProps, url string) (store.Folder, error)
+	Feeds(ctx context.Context, as directory.Principal, box store.MailboxID) ([]store.Feed, error)
 }
 
 // Scheduler is the role of meetings (RFC 6638): it writes events and tells those
@@ -167,6 +169,7 @@ type request struct {
 	prefer preferences
 	data   *dataRequest // what a report asks of objects' texts
 	self   *directory.User
+	feeds  map[store.FolderID]string // the addresses of calendars elsewhere, when asked for
 	// blind is a PUT: what is there is seen by the change itself, and asking before
 	// would only cost time.
 	blind bool
@@ -231,7 +234,7 @@ func (s *Server) compliance() string {
 	if s.opt.Scheduler != nil {
 		classes += ", calendar-auto-schedule"
 	}
-	return classes + ", calendarserver-principal-search"
+	return classes + ", calendarserver-principal-search, calendarserver-subscribed"
 }
 
 // options says what a resource is and allows (RFC 4918 section 9.1).

@@ -80,7 +80,7 @@ var propertyOrder []xml.Name
 
 func init() {
 	liveProperties = map[xml.Name]*property{}
-	for _, set := range []map[xml.Name]*property{davProperties(), aclProperties(), calendarProperties(), cardProperties(), scheduleProperties()} {
+	for _, set := range []map[xml.Name]*property{davProperties(), aclProperties(), calendarProperties(), cardProperties(), scheduleProperties(), subscribedProperties()} {
 		for name, p := range set {
 			liveProperties[name] = p
 			propertyOrder = append(propertyOrder, name)
@@ -155,6 +155,9 @@ func writeResourceType(x *xmlWriter, res *resource) {
 		if res.is(t.on) {
 			x.empty(t.name)
 		}
+	}
+	if res.is(isCalendar) && res.folder.Origin == store.OriginFeed {
+		x.empty(subscribedType)
 	}
 }
 
@@ -255,6 +258,11 @@ func (r *request) privileges(res *resource) []xml.Name {
 	}
 	all := append(read, davName("read-acl"))
 	switch {
+	case res.folder.Origin != store.OriginOwn: // what is in it comes from elsewhere
+		if res.is(isCalendar) {
+			all = append(all, davName("write-properties"))
+		}
+		return append(all, calName("read-free-busy"))
 	case res.is(isOutbox):
 		return append(all, calName("schedule-send"), calName("schedule-send-freebusy"), calName("schedule-send-invite"), calName("schedule-send-reply"))
 	case res.is(isInbox):

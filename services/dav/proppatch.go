@@ -21,6 +21,9 @@ type change struct {
 	props store.FolderProps
 	name  *string // the new display name
 	now   time.Time
+	// subscribed: a calendar elsewhere is to be made, at source.
+	subscribed bool
+	source     string
 }
 
 // update is one property that a client sets, or removes.
@@ -382,7 +385,7 @@ func (s *Server) mkcol(ctx context.Context, r *request) error {
 	}
 	list := updates(n)
 	class, errs, list := s.classWanted(calendar, names[0], list)
-	c := change{props: store.FolderProps{Path: names[2]}, now: s.opt.Now()}
+	c := change{props: store.FolderProps{Path: names[2]}, now: s.opt.Now(), subscribed: asksSubscribed(list)}
 	on := isCalendar
 	if class == store.ClassContacts {
 		on = isBook
@@ -405,7 +408,10 @@ func (s *Server) mkcol(ctx context.Context, r *request) error {
 	if c.name != nil {
 		name = *c.name
 	}
-	if err := s.makeFolder(ctx, r, o, class, folderName(name), c.props); err != nil {
+	if c.subscribed && c.source == "" {
+		return failed(http.StatusForbidden, davName("valid-resourcetype"), "a calendar elsewhere has a source")
+	}
+	if err := s.makeFolder(ctx, r, o, class, folderName(name), &c); err != nil {
 		return err
 	}
 	_ = res
@@ -427,7 +433,8 @@ func (s *Server) classWanted(calendar bool, home string, list []update) (store.C
 		switch u.name {
 		case davName("resourcetype"):
 			// RFC 5689 section 3.3: a kind that cannot be here.
-			is = home == "calendars" && u.value.child(calName("calendar")) != nil || home == "addressbooks" && u.value.child(cardName("addressbook")) != nil
+			is = home == "calendars" && (u.value.child(calName("calendar")) != nil || u.value.child(subscribedType) != nil) ||
+				home == "addressbooks" && u.value.child(cardName("addressbook")) != nil
 		case calName("supported-calendar-component-set"):
 			// A folder holds one kind. Of several the first is taken that is there,
 			// events before tasks, for DAVx5 asks for all of them unless told not to.
@@ -490,7 +497,7 @@ func (r *request) notMade(calendar bool, list []update, errs []error) error {
 // makeFolder makes a folder with what a client calls it and its address. The
 // name of another folder is made a different one; of two clients that choose an
 // address at once, the first has it.
-func (s *Server) makeFolder(ctx context.Context, r *request, o owner, class store.Class, name string, props store.FolderProps) error {
+func (s *Server) makeFolder(ctx context.Context, r *request, o owner, class store.Class, name string, c *change) error {
 	if name == "" {
 		name = "Folder"
 	}
@@ -501,7 +508,7 @@ func (s *Server) makeFolder(ctx context.Context, r *request, o owner, class stor
 			try = folderName(strings.TrimSpace(name[:min(len(name), 240)])) + " " + string(rune('0'+i))
 		}
 		var err error
-		f, err = s.store.CreateFolder(ctx, r.who, o.box, store.Folder{Name: strings.ToValidUTF8(try, ""), Class: class, Subscribed: true})
+		f, err = s.make(ctx, r, o, store.Folder{Name: strings.ToValidUTF8(try, ""), Class: class, Subscribed: true}, c)
 		if err == nil {
 			break
 		}
@@ -509,12 +516,17 @@ func (s *Server) makeFolder(ctx context.Context, r *request, o owner, class stor
 			return err
 		}
 	}
-	_, err := s.store.UpdateFolderProps(ctx, r.who, o.box, f.ID, func(p *store.FolderProps) error { *p = props; return nil })
+	_, err := s.store.UpdateFolderProps(ctx, r.who, o.box, f.ID, func(p *store.FolderProps) error {
+		was := p.Transparent
+		*p = c.props
+		p.Transparent = p.Transparent || was && c.subscribed
+		return nil
+	})
 	if err == nil {
 		var all []*resource
 		if all, err = s.collections(ctx, r, o, isCalendar|isBook); err == nil {
-			for _, c := range all {
-				if c.props.Path == props.Path && c.folder.ID < f.ID {
+			for _, other := range all {
+				if other.props.Path == c.props.Path && other.folder.ID < f.ID {
 					err = httpError(http.StatusMethodNotAllowed)
 				}
 			}

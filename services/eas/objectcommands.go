@@ -68,6 +68,9 @@ func (x *executor) putObject(ctx context.Context, c *syncCommand) error {
 			put, err = x.put(ctx, p)
 		}
 	}
+	if fault.Of(err) == fault.Denied && err != nil && c.kind != commandAdd {
+		return x.undo(ctx, c, item, false)
+	}
 	if err != nil {
 		return x.failed(c, err)
 	}
@@ -114,6 +117,27 @@ func (x *executor) put(ctx context.Context, p store.PutObject) (store.Put, error
 		return x.meetings.PutObject(ctx, x.who.as, x.who.box, p, phoneTells(x.version))
 	}
 	return x.objects.PutObject(ctx, x.who.as, x.who.box, p)
+}
+
+// undo refuses a command on an item that its folder does not let the phone change.
+// The phone has done it already, so it is told the item as it is: again, or as new
+// when it was taken away (MS-ASCMD 2.2.3.177.17: status 7, the server's word counts).
+func (x *executor) undo(ctx context.Context, c *syncCommand, item store.ItemID, took bool) error {
+	r := result{hash: c.hash, subject: c.subject, status: syncNotFound}
+	es, err := x.mail.EntriesOf(ctx, x.who.as, x.who.box, []store.ItemID{item})
+	if err != nil {
+		return err
+	}
+	if len(es) == 1 && es[0].Folder == x.folder.ID {
+		r.status, r.item = syncConflict, item
+		r.echo = echo{item: item, seq: es[0].Entered, arrival: !took, stale: !took, back: took}
+		x.view.echoes = append(x.view.echoes, r.echo)
+		if took {
+			x.view.members.remove(item)
+		}
+	}
+	x.results = append(x.results, r)
+	return nil
 }
 
 // looksOther tells whether a phone sees two texts differently.

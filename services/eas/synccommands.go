@@ -481,6 +481,9 @@ func (x *executor) remove(ctx context.Context, cs []syncCommand) (int, error) {
 			if n > 1 {
 				return x.remove(ctx, cs[:1])
 			}
+			if fault.Of(err) == fault.Denied && x.class != nil {
+				return 1, x.undo(ctx, &cs[0], items[0], true)
+			}
 			return 1, x.failed(&cs[0], err)
 		}
 	}

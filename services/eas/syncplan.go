@@ -363,9 +363,14 @@ func (p *planner) judge(v *view, since store.Position, e event) op {
 func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) {
 	v := &pl.view
 	var lost []store.ItemID
-	stale, waits := map[store.ItemID]bool{}, map[store.ItemID]bool{}
+	stale, waits, back := map[store.ItemID]bool{}, map[store.ItemID]bool{}, map[store.ItemID]bool{}
 	for i := range v.echoes {
-		if e := &v.echoes[i]; e.arrival && !after(e.seq, e.item, v.pos) && v.arrived(e.item, still) {
+		switch e := &v.echoes[i]; {
+		case after(e.seq, e.item, v.pos):
+		case e.back && !back[e.item]:
+			lost = append(lost, e.item)
+			back[e.item] = true
+		case e.arrival && v.arrived(e.item, still) && !back[e.item]:
 			lost = append(lost, e.item)
 			stale[e.item] = stale[e.item] || e.stale
 		}
@@ -389,6 +394,9 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) 
 				continue
 			case after(e.Entered, e.Item, v.pos): // it has just come back
 				all, waits[e.Item] = false, true
+			case back[e.Item] && p.wants(v, &e) && !v.toCome(&e):
+				o.kind = opAdd
+			case back[e.Item]: // not in reach, or the download comes to it
 			case !p.wants(v, &e):
 				o.kind = opSoftDelete
 			case v.toCome(&e):
@@ -409,6 +417,9 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) 
 			o, ok := here[item]
 			size := int64(deletionBytes)
 			switch {
+			case !ok && back[item]:
+				v.resolve(item, still)
+				continue // the phone does not have it
 			case !ok:
 				o = op{kind: opDelete, item: item}
 			case waits[item]:
@@ -427,7 +438,9 @@ func (p *planner) arrivals(ctx context.Context, pl *plan) (all bool, err error) 
 				}
 				pl.put(o, size)
 			}
-			v.members.add(item)
+			if !back[item] {
+				v.members.add(item)
+			}
 			v.members.note(o)
 			v.resolve(item, still)
 		}

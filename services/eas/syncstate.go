@@ -107,6 +107,8 @@ type echo struct {
 	// left: at seq the phone took the item out of this folder, or it had gone
 	// from there by then and the phone dropped it.
 	left bool
+	// back: the phone took the item away and may not; it is told as new.
+	back bool
 }
 
 // download is the first load of a collection, newest item first.
@@ -494,7 +496,7 @@ func encodeView(b []byte, v *view) []byte {
 }
 
 func encodeEcho(b []byte, e echo) []byte {
-	b = append(b, bit(e.arrival, 1)|bit(e.stale, 2)|bit(e.left, 4))
+	b = append(b, bit(e.arrival, 1)|bit(e.stale, 2)|bit(e.left, 4)|bit(e.back, 8))
 	b = binary.AppendVarint(b, int64(e.item))
 	return binary.AppendVarint(b, int64(e.seq))
 }
@@ -578,7 +580,7 @@ func (r *stateReader) text() string {
 
 func (r *stateReader) echo() echo {
 	f := r.byte()
-	return echo{arrival: f&1 != 0, stale: f&2 != 0, left: f&4 != 0, item: store.ItemID(r.int()), seq: store.Seq(r.int())}
+	return echo{arrival: f&1 != 0, stale: f&2 != 0, left: f&4 != 0, back: f&8 != 0, item: store.ItemID(r.int()), seq: store.Seq(r.int())}
 }
 
 func (r *stateReader) echoes() []echo {

@@ -136,7 +136,7 @@ func (v *view) arrived(item store.ItemID, seq store.Seq) bool {
 // took tells whether the phone has taken an item away that entered at seq.
 func (v *view) took(item store.ItemID, entered store.Seq) bool {
 	for _, e := range v.echoes {
-		if e.left && e.item == item && e.seq >= entered {
+		if (e.left || e.back) && e.item == item && e.seq >= entered {
 			return true
 		}
 	}
@@ -147,8 +147,8 @@ func (v *view) took(item store.ItemID, entered store.Seq) bool {
 // them by itself, or they are past.
 func (v *view) resolve(item store.ItemID, seq store.Seq) {
 	for i := range v.echoes {
-		if x := &v.echoes[i]; x.arrival && x.item == item && x.seq <= seq {
-			x.arrival = false // pruned with the position
+		if x := &v.echoes[i]; x.item == item && x.seq <= seq {
+			x.arrival, x.back = false, false // pruned with the position
 		}
 	}
 }
@@ -164,7 +164,7 @@ func (v *view) prune(caughtUp bool) {
 	keep := v.echoes[:0]
 	for _, e := range v.echoes {
 		waits := !caughtUp || v.load != nil && e.seq <= v.load.upTo // the download may come to it
-		if after(e.seq, e.item, v.pos) || e.arrival && waits {
+		if after(e.seq, e.item, v.pos) || (e.arrival || e.back) && waits {
 			keep = append(keep, e)
 		}
 	}

@@ -67,6 +67,7 @@ type Reader interface {
 	Changes(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, since store.Position, limit int) (store.Changes, error)
 	Messages(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) ([]*store.Message, error)
 	Content(ctx context.Context, as directory.Principal, box store.MailboxID, item store.ItemID) (store.Content, error)
+	WithWords(ctx context.Context, as directory.Principal, box store.MailboxID, q store.WordQuery) (store.WithWords, error)
 }
 
 // Writer are the methods of the store that change messages.

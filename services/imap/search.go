@@ -205,6 +205,9 @@ const searchPage = 250
 // summaries, then contents read, page by page.
 func (c *conn) runSearch(ctx context.Context, key *searchKey) ([]int, error) {
 	v := c.view
+	if err := c.askWords(ctx, key); err != nil {
+		return nil, err
+	}
 	var list, open []int
 	s := searched{conn: c, ctx: ctx}
 	for i := range v.rows[:v.exists] {

@@ -58,6 +58,7 @@ func (s *searched) at(i int) {
 type searchKey struct {
 	level levels
 	test  func(*searched) verdict // leaf
+	words *wordHint               // of a leaf that the index of words can answer with no
 	op    byte                    // '&', '|', '!' for inner nodes
 	kids  []searchKey
 }
@@ -224,7 +225,7 @@ func headerKey(name, text string) searchKey {
 	case "subject":
 		return one(func(m *mail.Summary) string { return m.Subject })
 	}
-	return onContent(func(_ *searched, f *fetched) (bool, error) {
+	test := func(_ *searched, f *fetched) (bool, error) {
 		h, err := f.fields()
 		if err != nil {
 			return false, err
@@ -235,7 +236,11 @@ func headerKey(name, text string) searchKey {
 			}
 		}
 		return false, nil
-	})
+	}
+	if mail.MachineField(name) || folded == "" {
+		return onContent(test)
+	}
+	return hinted(text, store.WordsHeader, test)
 }
 
 // fields reads the header of the message, trace headers included.

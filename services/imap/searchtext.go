@@ -7,13 +7,15 @@ import (
 	"unicode/utf8"
 
 	"waypost/internal/mail"
+	"waypost/store"
 )
 
 // bodyKey is BODY: the text parts of the message, decoded, and the headers of
-// embedded messages. headers adds the message's own: TEXT.
+// embedded messages. headers adds the message's own: TEXT. What machines write into
+// headers for machines does not count, and of HTML its text does.
 func bodyKey(text string, headers bool) searchKey {
 	folded := fold(text)
-	return onContent(func(s *searched, f *fetched) (bool, error) {
+	return hinted(text, store.WordsBody|store.WordsHeader, func(s *searched, f *fetched) (bool, error) {
 		if headers {
 			h, err := f.fields()
 			if err != nil || fieldsContain(h, folded) {
@@ -35,7 +37,10 @@ func bodyKey(text string, headers bool) searchKey {
 				h, err := mail.ReadFields(msg, p.Message)
 				failed = err
 				found = err == nil && fieldsContain(h, folded)
-			case p.Type == "text":
+			case p.Type != "text":
+			case p.Subtype == "html":
+				found, failed = contains(strings.NewReader(mail.HTMLToText(p.Text(msg), 0)), folded)
+			default:
 				found, failed = contains(p.Text(msg), folded)
 			}
 			return true
@@ -47,6 +52,9 @@ func bodyKey(text string, headers bool) searchKey {
 func fieldsContain(h mail.Fields, folded string) bool {
 	for i := range h.Len() {
 		name, v := h.At(i)
+		if mail.MachineField(name) {
+			continue
+		}
 		if strings.Contains(fold(name+": "+mail.DecodeHeader(v)), folded) {
 			return true
 		}

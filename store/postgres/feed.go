@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	neturl "net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +29,10 @@ func (s *Store) Subscribe(ctx context.Context, as directory.Principal, box store
 	}
 	if url == "" || len(url) > maxFeedURL || url != clean(url) || strings.ContainsAny(url, "\r\n") {
 		return made, fault.New(fault.Invalid, "the address of a calendar has 1 to %d bytes of text", maxFeedURL)
+	}
+	switch u, err := neturl.Parse(url); {
+	case err != nil, u.Host == "", !slices.Contains([]string{"http", "https", "webcal", "webcals"}, u.Scheme):
+		return made, fault.New(fault.Invalid, "a calendar's address is like https://example.org/calendar.ics")
 	}
 	if f.Name, err = folderName(f.Name); err != nil {
 		return made, err

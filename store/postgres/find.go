@@ -77,7 +77,7 @@ func (s *Store) FindMessages(ctx context.Context, as directory.Principal, box st
 // than it by the listing columns.
 func wordsOf(found store.WithWords, words []string, arg func(any) string) string {
 	indexed := among("e.item", found.Items, arg)
-	if !found.Behind {
+	if !found.Behind && !found.All {
 		return indexed
 	}
 	newer := []string{"m.mailbox = $1", "m.item = e.item"}

@@ -1,10 +1,10 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,35 +13,65 @@ import (
 	"waypost/store"
 )
 
+// smallText is the greatest text in bytes that stands in its object's row. With
+// what else is there the row still fits a page; a larger one is a content as a
+// message's is, compressed and kept once.
+const smallText = 4 << 10
+
 // objectRow is an object with what only the store may know.
 type objectRow struct {
 	store.Object
-	blob [32]byte
+	blob []byte // hash of the content that the text is; nil: it stands in the row
 }
 
-// objectCols are read by scanObjects.
-const objectCols = "item, coalesce(folder, 0), kind, uid, name, version, blob_size, starts, ends, blob"
+// objectCols are read by scanObjects, objectText with their texts: all of those
+// that are small; Store.texts reads the others.
+const (
+	objectCols  = "item, coalesce(folder, 0), kind, uid, name, version, blob_size, starts, ends, blob"
+	objectText  = objectCols + ", text"
+	objectWidth = 10
+)
 
-func scanObjects(rows pgx.Rows) ([]*objectRow, error) {
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*objectRow, error) {
-		o := &objectRow{}
-		var starts, ends *time.Time
-		var blob []byte
-		if err := row.Scan(&o.Item, &o.Folder, &o.Kind, &o.UID, &o.Name, &o.Version, &o.Size, &starts, &ends, &blob); err != nil {
-			return nil, err
-		}
-		if len(blob) != len(o.blob) {
+// scanObjects reads rows by position and in binary, as scanEntry does.
+func scanObjects(rows pgx.Rows) (list []*objectRow, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		v := rows.RawValues()
+		if len(v) < objectWidth || len(v[0]) != 8 || len(v[1]) != 8 || len(v[5]) != 8 || len(v[6]) != 8 {
 			return nil, errFormat
 		}
-		copy(o.blob[:], blob)
-		if starts != nil {
-			o.Starts = starts.UTC()
+		o := &objectRow{Object: store.Object{
+			Item: store.ItemID(int64Of(v[0])), Folder: store.FolderID(int64Of(v[1])),
+			Kind: kindOf(v[2]), UID: string(v[3]), Name: string(v[4]),
+			Version: store.Seq(int64Of(v[5])), Size: int64Of(v[6]),
+		}}
+		if len(v[7]) == 8 {
+			o.Starts = timeOf(v[7])
 		}
-		if ends != nil {
-			o.Ends = ends.UTC()
+		if len(v[8]) == 8 {
+			o.Ends = timeOf(v[8])
 		}
-		return o, nil
-	})
+		// The connection's buffer is used again.
+		o.blob = bytes.Clone(v[9])
+		if len(v) > objectWidth {
+			o.Text = bytes.Clone(v[objectWidth])
+		}
+		list = append(list, o)
+	}
+	return list, rows.Err()
+}
+
+// kindOf is a kind without memory of its own.
+func kindOf(b []byte) store.Kind {
+	switch string(b) {
+	case string(store.KindEvent):
+		return store.KindEvent
+	case string(store.KindTask):
+		return store.KindTask
+	case string(store.KindCard):
+		return store.KindCard
+	}
+	return store.Kind(b)
 }
 
 // objectRows runs one query of objectCols.
@@ -57,26 +87,39 @@ func (s *Store) objectRows(ctx context.Context, h *home, sql string, args ...any
 	return list, err
 }
 
-// maxTexts bounds the texts of one answer in bytes.
+// maxTexts bounds the texts of one answer in bytes, but for the small ones.
 const maxTexts = 32 << 20
 
-// texts reads the texts of objects, in one question for the first chunks of all
-// that are not in memory. It stops before limit bytes and tells whether it did.
+// texts reads the texts of rows of objectText that are contents, in one question
+// for the first chunks of all that are not in memory. It stops before limit
+// bytes of them and tells whether it did.
 func (s *Store) texts(ctx context.Context, h *home, list []*objectRow, limit int64) (more bool, err error) {
-	for i, o := range list {
-		if limit -= o.Size; limit < 0 && i > 0 {
-			list, more = list[:i], true
+	var large []*objectRow
+	for _, o := range list {
+		if o.blob == nil {
+			if int64(len(o.Text)) != o.Size {
+				return false, fault.New(fault.Internal, "the text of object %d is damaged", o.Item)
+			}
+			continue
+		}
+		if limit -= o.Size; limit < 0 && len(large) > 0 {
+			more = true
 			break
 		}
+		large = append(large, o)
 	}
-	firsts := make(map[[32]byte][]byte, len(list))
+	if len(large) == 0 {
+		return more, nil
+	}
+	firsts := make(map[[32]byte][]byte, len(large))
 	var wanted [][]byte
-	for _, o := range list {
-		if data, ok := s.chunks.get(chunkKey{o.blob, 0}); ok {
-			firsts[o.blob] = data
-		} else if _, asked := firsts[o.blob]; !asked {
-			firsts[o.blob] = nil
-			wanted = append(wanted, o.blob[:])
+	for _, o := range large {
+		hash := [32]byte(o.blob)
+		if data, ok := s.chunks.get(chunkKey{hash, 0}); ok {
+			firsts[hash] = data
+		} else if _, asked := firsts[hash]; !asked {
+			firsts[hash] = nil
+			wanted = append(wanted, o.blob)
 		}
 	}
 	if len(wanted) > 0 {
@@ -85,15 +128,16 @@ func (s *Store) texts(ctx context.Context, h *home, list []*objectRow, limit int
 			return false, err
 		}
 	}
-	for _, o := range list {
-		first := firsts[o.blob]
+	for _, o := range large {
+		hash := [32]byte(o.blob)
+		first := firsts[hash]
 		switch {
 		case first == nil && o.Size > 0:
 			return false, fault.New(fault.Internal, "the text of object %d is missing", o.Item)
 		case int64(len(first)) == o.Size:
 			o.Text = first
 		default:
-			c := &content{s: s, h: h, ctx: ctx, hash: o.blob, blobSize: o.Size}
+			c := &content{s: s, h: h, ctx: ctx, hash: hash, blobSize: o.Size}
 			o.Text = make([]byte, o.Size)
 			if _, err := c.ReadAt(o.Text, 0); err != nil {
 				return false, err
@@ -129,7 +173,11 @@ func (s *Store) objects(ctx context.Context, h *home, box store.MailboxID, items
 	if len(items) > maxPage {
 		return nil, fault.New(fault.Limit, "more than %d objects at once", maxPage)
 	}
-	rows, err := s.objectRows(ctx, h, "select "+objectCols+" from mail.object where mailbox = $1 and item = any($2) and folder is not null",
+	cols := objectCols
+	if texts {
+		cols = objectText
+	}
+	rows, err := s.objectRows(ctx, h, "select "+cols+" from mail.object where mailbox = $1 and item = any($2) and folder is not null",
 		int64(box), ids(items))
 	if err != nil || !texts {
 		return public(rows, items), err

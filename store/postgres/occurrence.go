@@ -64,19 +64,15 @@ func (s *Store) Occurrences(ctx context.Context, as directory.Principal, box sto
 	if !q.From.Before(q.To) || len(q.Folders) == 0 {
 		return nil, nil
 	}
-	var texts []*objectRow
+	var apart []int64 // items to be expanded
 	err = reading(ctx, func() error {
 		return h.db.Snapshot(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
-			list, texts = nil, nil
+			list, apart = nil, nil
 			b := &pgx.Batch{}
-			queueUncovered(b, box, &q, &texts)
+			queueUncovered(b, box, &q, &apart)
 			queueOccurrences(b, box, &q, nil, &list)
-			if err := tx.Batch(ctx, b); err != nil || len(texts) == 0 {
+			if err := tx.Batch(ctx, b); err != nil || len(apart) == 0 {
 				return err
-			}
-			var apart []int64
-			for _, o := range texts {
-				apart = append(apart, int64(o.Item))
 			}
 			b = &pgx.Batch{}
 			queueOccurrences(b, box, &q, apart, &list)
@@ -86,8 +82,8 @@ func (s *Store) Occurrences(ctx context.Context, as directory.Principal, box sto
 	if err != nil {
 		return nil, err
 	}
-	for page := range slices.Chunk(texts, expandAtOnce) {
-		if list, err = s.expand(ctx, h, page, &q, list); err != nil {
+	for page := range slices.Chunk(apart, expandAtOnce) {
+		if list, err = s.expand(ctx, h, box, page, &q, list); err != nil {
 			return nil, err
 		}
 	}
@@ -106,7 +102,12 @@ func bounded(t time.Time) time.Time {
 }
 
 // expand adds to a page what the texts of objects give, and cuts it.
-func (s *Store) expand(ctx context.Context, h *home, rows []*objectRow, q *store.Between, list []store.Occurrence) ([]store.Occurrence, error) {
+func (s *Store) expand(ctx context.Context, h *home, box store.MailboxID, items []int64, q *store.Between, list []store.Occurrence) ([]store.Occurrence, error) {
+	rows, err := s.objectRows(ctx, h, "select "+objectText+" from mail.object where mailbox = $1 and item = any($2) and folder = any($3) order by item",
+		int64(box), items, ids(q.Folders))
+	if err != nil {
+		return nil, err
+	}
 	for len(rows) > 0 {
 		if _, err := s.texts(ctx, h, rows, maxTexts); err != nil {
 			return nil, err
@@ -138,14 +139,14 @@ func cut(list []store.Occurrence, limit int) []store.Occurrence {
 
 // queueUncovered reads the objects in the range whose occurrences there are not
 // all in the table. Floating times may be a day from where their digits are.
-func queueUncovered(b *pgx.Batch, box store.MailboxID, q *store.Between, into *[]*objectRow) {
-	b.Queue(`select `+objectCols+` from mail.object
+func queueUncovered(b *pgx.Batch, box store.MailboxID, q *store.Between, into *[]int64) {
+	b.Queue(`select item from mail.object
 		where mailbox = $1 and folder = any($2) and expanded_from is not null
 			and (expanded_from > $3 or expanded_to < $4) and starts < $4 and (ends is null or ends >= $3)
 		order by item`,
 		int64(box), ids(q.Folders), q.From.Add(-object.Margin), q.To.Add(object.Margin)).
 		Query(func(rows pgx.Rows) (err error) {
-			*into, err = scanObjects(rows)
+			*into, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 			return err
 		})
 }
@@ -233,7 +234,7 @@ const (
 )
 
 func (s *Store) moveWindowsOf(ctx context.Context, h *home, b boxed, now time.Time) (n int, err error) {
-	list, err := s.objectRows(ctx, h, "select "+objectCols+" from mail.object where mailbox = $1 and item = any($2) order by item", int64(b.box), b.items)
+	list, err := s.objectRows(ctx, h, "select "+objectText+" from mail.object where mailbox = $1 and item = any($2) order by item", int64(b.box), b.items)
 	if err != nil {
 		return 0, err
 	}

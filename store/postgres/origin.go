@@ -94,7 +94,7 @@ func (c *change) drop(doomed []*store.Entry) {
 			delete from mail.occurrence where mailbox = $1 and item = any($2)),
 		object as (
 			delete from mail.object where mailbox = $1 and item = any($2) returning blob)
-		insert into mail.blob_check (hash) select distinct blob from object order by blob
+		insert into mail.blob_check (hash) select distinct blob from object where blob is not null order by blob
 		on conflict (hash) do update set at = now()`, int64(c.box), items)
 }
 
@@ -121,7 +121,7 @@ func (c *change) dropFolders(fed []store.Folder) {
 			delete from mail.feed where mailbox = $1 and folder = any($2)),
 		birthdays as (
 			delete from mail.birthdays where mailbox = $1 and folder = any($2))
-		insert into mail.blob_check (hash) select distinct blob from object order by blob
+		insert into mail.blob_check (hash) select distinct blob from object where blob is not null order by blob
 		on conflict (hash) do update set at = now()`, int64(c.box), folders)
 }
 

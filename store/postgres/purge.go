@@ -194,7 +194,7 @@ func (s *Store) purgeItems(ctx context.Context, h *home, sql string, args ...any
 				occurrence as (
 					delete from mail.occurrence o using gone where o.mailbox = $1 and o.item = gone.item),
 				later as (
-					insert into mail.blob_check (hash) select blob from message union select blob from object order by blob
+					insert into mail.blob_check (hash) select blob from message union select blob from object where blob is not null order by blob
 					on conflict (hash) do update set at = now())
 				update mail.mailbox set recoverable = recoverable - (select coalesce(sum(size), 0) from gone)
 				where id = $1 returning (select count(*) from gone)`, int64(b.box), b.items).

@@ -32,8 +32,9 @@ type put struct {
 	same   bool       // the edit left it as it is
 	name   string     // of a new one
 	read   *object.Read
-	blob   store.Blob
-	chunk  []byte // the small content, packed
+	size   int64       // of the text that there is afterwards
+	blob   *store.Blob // the text as a content; nil: it stands in the row
+	chunk  []byte      // a content of one chunk, packed
 	search string
 	now    time.Time
 
@@ -49,9 +50,9 @@ func (a *put) fail(err error) { a.res, a.stale, a.seen, a.err = store.Put{}, fal
 // grows is by how many bytes the mailbox grows.
 func (a *put) grows() int64 {
 	if a.old != nil {
-		return a.blob.Size - a.old.Size
+		return a.size - a.old.Size
 	}
-	return a.blob.Size
+	return a.size
 }
 
 // adds is how many items it adds.
@@ -174,7 +175,7 @@ func (s *Store) edited(ctx context.Context, h *home, box store.MailboxID, p *sto
 		a.same = old != nil && bytes.Equal(a.read.Text, old.Text)
 	}
 	if a.same {
-		a.blob.Size = old.Size
+		a.size = old.Size
 		return a, edit.Send, nil
 	}
 	switch {
@@ -187,6 +188,12 @@ func (s *Store) edited(ctx context.Context, h *home, box store.MailboxID, p *sto
 		a.name = newName(a.read.Kind)
 	}
 	a.search = fold(a.read.Words)
+	a.size = int64(len(a.read.Text))
+	a.weight = len(a.search) + 64*len(a.read.Occurrences)
+	if a.size <= smallText {
+		a.weight += len(a.read.Text)
+		return a, edit.Send, nil
+	}
 	w, err := s.NewBlob(ctx, h.name)
 	if err != nil {
 		return nil, nil, err
@@ -195,13 +202,14 @@ func (s *Store) edited(ctx context.Context, h *home, box store.MailboxID, p *sto
 	if _, err := w.Write(a.read.Text); err != nil {
 		return nil, nil, err
 	}
-	if a.blob, err = w.Close(ctx); err != nil {
+	blob, err := w.Close(ctx)
+	if err != nil {
 		return nil, nil, err
 	}
-	if a.blob.Small != nil {
-		a.chunk = pack(a.blob.Small)
+	if a.blob = &blob; blob.Small != nil {
+		a.chunk = pack(blob.Small)
 	}
-	a.weight = len(a.chunk) + len(a.search) + 64*len(a.read.Occurrences)
+	a.weight += len(a.chunk)
 	return a, edit.Send, nil
 }
 
@@ -244,7 +252,7 @@ func (s *Store) look(ctx context.Context, h *home, a *put) error {
 			})
 		}
 		one := func(into **objectRow, where string, args ...any) {
-			b.Queue("select "+objectCols+" from mail.object where mailbox = $1 and "+where, append([]any{int64(a.box)}, args...)...).
+			b.Queue("select "+objectText+" from mail.object where mailbox = $1 and "+where, append([]any{int64(a.box)}, args...)...).
 				Query(func(rows pgx.Rows) error {
 					list, err := scanObjects(rows)
 					if err == nil && len(list) > 0 {
@@ -309,7 +317,7 @@ func (s *Store) write(ctx context.Context, as directory.Principal, h *home, a *p
 	if err != nil {
 		return err
 	}
-	if a.err == nil && a.res.Changed && a.blob.Small != nil {
+	if a.err == nil && a.res.Changed && a.blob != nil && a.blob.Small != nil {
 		s.chunks.put(chunkKey{a.blob.Hash, 0}, a.read.Text) // who wrote it will read it
 	}
 	return a.err

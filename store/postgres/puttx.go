@@ -152,15 +152,22 @@ func (p *putter) box(id int64) *boxPutter {
 	return p.boxes[at]
 }
 
-// first queues the look-ups; adder.first says why they look as they do.
+// first queues the look-ups, only those that this batch needs; adder.first says
+// why they look as they do.
 func (p *putter) first(b *pgx.Batch) {
 	var folderBoxes, folders, newBoxes, newFolders, oldBoxes, olds, onceBoxes []int64
 	var names, uids, onces []string
 	var hashes [][]byte
+	p.locked = make(map[[32]byte]bool)
 	for _, x := range p.boxes {
+		x.known, x.targets = make(map[string]store.ItemID), make(map[store.FolderID]*putTarget)
+		x.rows, x.entries = make(map[store.ItemID]*current), make(map[store.ItemID]store.Entry)
 		box := int64(x.box)
 		for _, a := range x.batch {
-			folderBoxes, folders = append(folderBoxes, box), append(folders, int64(a.folder))
+			if x.targets[a.folder] == nil {
+				x.target(int64(a.folder))
+				folderBoxes, folders = append(folderBoxes, box), append(folders, int64(a.folder))
+			}
 			if a.old != nil {
 				oldBoxes, olds = append(oldBoxes, box), append(olds, int64(a.old.Item))
 			} else {
@@ -170,78 +177,85 @@ func (p *putter) first(b *pgx.Batch) {
 			if a.once != "" {
 				onceBoxes, onces = append(onceBoxes, box), append(onces, a.once)
 			}
-			if !a.same {
+			if a.blob != nil {
 				hashes = append(hashes, a.blob.Hash[:])
 			}
 		}
 	}
-	b.Queue(`
-		with content as (select hash from mail.blob where part = 0 and hash = any($1) for key share)
-		select 'folder', u.mailbox, f.class, case when f.origin <> '' then ''::bytea end, f.id, f.uidnext, f.highest_seq
-			from unnest($2::bigint[], $3::bigint[]) as u (mailbox, folder)
-			cross join lateral (select * from mail.folder where mailbox = u.mailbox and id = u.folder offset 0) f
-		union all select 'name', u.mailbox, u.name, null, o.item, u.folder, 0
-			from unnest($4::bigint[], $5::bigint[], $6::text[]) as u (mailbox, folder, name)
+	sql, args := `
+		select 'folder', u.mailbox, f.class, f.origin <> '', f.id, f.uidnext, f.highest_seq
+			from unnest($1::bigint[], $2::bigint[]) as u (mailbox, folder)
+			cross join lateral (select * from mail.folder where mailbox = u.mailbox and id = u.folder offset 0) f`, []any{folderBoxes, folders}
+	if len(newBoxes) > 0 {
+		sql += `
+		union all select 'name', u.mailbox, u.name, false, o.item, u.folder, 0
+			from unnest($3::bigint[], $4::bigint[], $5::text[]) as u (mailbox, folder, name)
 			cross join lateral (select item from mail.object where mailbox = u.mailbox and folder = u.folder and name = u.name offset 0) o
-		union all select 'uid', u.mailbox, u.uid, null, o.item, u.folder, 0
-			from unnest($4::bigint[], $5::bigint[], $7::text[]) as u (mailbox, folder, uid)
-			cross join lateral (select item from mail.object where mailbox = u.mailbox and folder = u.folder and uid = u.uid offset 0) o
-		union all select 'item', u.mailbox, '', null, u.item, o.folder, o.version
-			from unnest($8::bigint[], $9::bigint[]) as u (mailbox, item)
-			cross join lateral (select folder, version from mail.object where mailbox = u.mailbox and item = u.item and folder is not null offset 0) o
-		union all select 'once', u.mailbox, u.key, null, o.item, 0, 0
-			from unnest($10::bigint[], $11::text[]) as u (mailbox, key)
-			cross join lateral (select item from mail.once where mailbox = u.mailbox and key = u.key offset 0) o
-		union all select 'content', 0, '', hash, 0, 0, 0 from content`,
-		hashes, folderBoxes, folders, newBoxes, newFolders, names, uids, oldBoxes, olds, onceBoxes, onces).Query(p.looked)
+		union all select 'uid', u.mailbox, u.uid, false, o.item, u.folder, 0
+			from unnest($3::bigint[], $4::bigint[], $6::text[]) as u (mailbox, folder, uid)
+			cross join lateral (select item from mail.object where mailbox = u.mailbox and folder = u.folder and uid = u.uid offset 0) o`
+		args = append(args, newBoxes, newFolders, names, uids)
+	}
+	b.Queue(sql, args...).Query(p.looked)
 	if len(olds) > 0 {
-		b.Queue("select "+entryCols+`, u.box from unnest($1::bigint[], $2::bigint[]) as u (box, id)
-			cross join lateral (select * from mail.entry where mailbox = u.box and item = u.id offset 0) e`, oldBoxes, olds).
-			Query(func(rows pgx.Rows) error {
-				defer rows.Close()
-				for rows.Next() {
-					var e store.Entry
-					if err := scanEntry(rows.RawValues(), &e); err != nil {
-						return err
-					}
-					p.box(int64Of(rows.RawValues()[entryWidth])).entries[e.Item] = e
-				}
-				return rows.Err()
+		b.Queue("select "+entryCols+`, u.box, o.object_folder, o.object_version from unnest($1::bigint[], $2::bigint[]) as u (box, id)
+			cross join lateral (select * from mail.entry where mailbox = u.box and item = u.id offset 0) e
+			cross join lateral (select folder as object_folder, version as object_version from mail.object
+				where mailbox = u.box and item = u.id and folder is not null offset 0) o`, oldBoxes, olds).Query(p.found)
+	}
+	if len(onces) > 0 {
+		b.Queue(`select 'once', u.mailbox, u.key, false, o.item, 0::bigint, 0::bigint
+			from unnest($1::bigint[], $2::text[]) as u (mailbox, key)
+			cross join lateral (select item from mail.once where mailbox = u.mailbox and key = u.key offset 0) o`, onceBoxes, onces).Query(p.looked)
+	}
+	if len(hashes) > 0 {
+		b.Queue("select hash from mail.blob where part = 0 and hash = any($1) for key share", hashes).Query(func(rows pgx.Rows) error {
+			var hash []byte
+			_, err := pgx.ForEachRow(rows, []any{&hash}, func() error {
+				p.locked[[32]byte(hash)] = true
+				return nil
 			})
+			return err
+		})
 	}
 }
 
 func (p *putter) looked(rows pgx.Rows) error {
-	p.locked = make(map[[32]byte]bool)
-	for _, x := range p.boxes {
-		x.known, x.targets = make(map[string]store.ItemID), make(map[store.FolderID]*putTarget)
-		x.rows, x.entries = make(map[store.ItemID]*current), make(map[store.ItemID]store.Entry)
-	}
 	var kind, text string
-	var hash []byte
+	var fed bool
 	var box, n, y, z int64
-	_, err := pgx.ForEachRow(rows, []any{&kind, &box, &text, &hash, &n, &y, &z}, func() error {
-		if kind == "content" {
-			p.locked[[32]byte(hash)] = true
-			return nil
-		}
+	_, err := pgx.ForEachRow(rows, []any{&kind, &box, &text, &fed, &n, &y, &z}, func() error {
 		x := p.box(box)
 		switch kind {
 		case "folder":
 			f := x.target(n)
-			f.class, f.fed, f.next, f.highest = store.Class(text), hash != nil, store.UID(y), store.Seq(z)
+			f.class, f.fed, f.next, f.highest = store.Class(text), fed, store.UID(y), store.Seq(z)
 		case "name":
 			x.target(y).names[text] = store.ItemID(n)
 		case "uid":
 			x.target(y).uids[text] = store.ItemID(n)
-		case "item":
-			x.rows[store.ItemID(n)] = &current{store.FolderID(y), store.Seq(z)}
 		case "once":
 			x.known[text] = store.ItemID(n)
 		}
 		return nil
 	})
 	return err
+}
+
+// found notes the objects that are replaced, as they are now.
+func (p *putter) found(rows pgx.Rows) error {
+	defer rows.Close()
+	for rows.Next() {
+		var e store.Entry
+		v := rows.RawValues()
+		if err := scanEntry(v, &e); err != nil {
+			return err
+		}
+		x := p.box(int64Of(v[entryWidth]))
+		x.entries[e.Item] = e
+		x.rows[e.Item] = &current{store.FolderID(int64Of(v[entryWidth+1])), store.Seq(int64Of(v[entryWidth+2]))}
+	}
+	return rows.Err()
 }
 
 func (x *boxPutter) target(id int64) *putTarget {
@@ -352,14 +366,14 @@ func (x *boxPutter) judge(a *put, used int64) bool {
 func (a *put) object(item store.ItemID, name string, seq store.Seq) store.Object {
 	return store.Object{
 		Item: item, Folder: a.folder, Kind: a.read.Kind, UID: a.read.UID, Name: name, Version: seq,
-		Size: a.blob.Size, Starts: a.read.Starts, Ends: a.read.Ends, Text: a.read.Text,
+		Size: a.size, Starts: a.read.Starts, Ends: a.read.Ends, Text: a.read.Text,
 	}
 }
 
 func (x *boxPutter) create(a *put, item store.ItemID, rows *putRows) {
 	f := x.targets[a.folder]
 	e := store.Entry{
-		Item: item, Folder: a.folder, UID: f.next, Flags: store.Seen, Size: a.blob.Size,
+		Item: item, Folder: a.folder, UID: f.next, Flags: store.Seen, Size: a.size,
 		Received: instant(a.now), Entered: x.seq, Changed: x.seq,
 	}
 	f.next++
@@ -385,10 +399,12 @@ func (x *boxPutter) replace(a *put, rows *putRows) {
 	d := x.folder(a.folder)
 	d.size += a.grows()
 	x.rows[a.old.Item].version = x.seq
-	e.Changed, e.Size = x.seq, a.blob.Size
+	e.Changed, e.Size = x.seq, a.size
 	a.res.Entry, a.res.Object, a.res.Changed = e, a.object(e.Item, a.old.Name, x.seq), true
 	rows.old.add(x.box, a)
-	rows.dropped = append(rows.dropped, a.old.blob[:])
+	if a.old.blob != nil {
+		rows.dropped = append(rows.dropped, a.old.blob)
+	}
 	rows.wrote(x.box, a)
 }
 
@@ -397,7 +413,7 @@ type wideRows struct {
 	boxes, items, folders, versions, sizes []int64
 	starts, ends, from, to                 []*time.Time
 	kinds, searches                        []string
-	blobs                                  [][]byte
+	blobs, texts                           [][]byte // of each row one is nil
 }
 
 func (r *wideRows) add(box store.MailboxID, a *put) {
@@ -407,7 +423,12 @@ func (r *wideRows) add(box store.MailboxID, a *put) {
 	r.starts, r.ends = append(r.starts, orNull(o.Starts)), append(r.ends, orNull(o.Ends))
 	from, to := window(&a.read.Times)
 	r.from, r.to = append(r.from, from), append(r.to, to)
-	r.kinds, r.searches, r.blobs = append(r.kinds, string(o.Kind)), append(r.searches, a.search), append(r.blobs, a.blob.Hash[:])
+	r.kinds, r.searches = append(r.kinds, string(o.Kind)), append(r.searches, a.search)
+	if a.blob != nil {
+		r.blobs, r.texts = append(r.blobs, a.blob.Hash[:]), append(r.texts, nil)
+	} else {
+		r.blobs, r.texts = append(r.blobs, nil), append(r.texts, a.read.Text)
+	}
 }
 
 // orNull is a time as PostgreSQL keeps it, null for none.
@@ -463,7 +484,9 @@ func (r *putRows) empty() bool { return len(r.new.boxes)+len(r.old.boxes)+len(r.
 
 func (r *putRows) wrote(box store.MailboxID, a *put) {
 	r.occurrences.add(box, a.res.Object.Item, a.folder, a.read.Occurrences)
-	r.contents = append(r.contents, referred{a.blob.Hash[:], a.blob.Size, a.chunk})
+	if a.blob != nil {
+		r.contents = append(r.contents, referred{a.blob.Hash[:], a.blob.Size, a.chunk})
+	}
 }
 
 func (r *putRows) once(c *change, a *put) {
@@ -472,55 +495,66 @@ func (r *putRows) once(c *change, a *put) {
 }
 
 // write queues the rows: what is replaced first, for new occurrences may have
-// the keys of old ones.
+// the keys of old ones. What few puts have is in statements of its own: a part
+// of a statement costs its share also when it has nothing to do.
 func (p *putter) write(last *pgx.Batch) error {
 	r := &p.rows
-	hashes, sizes, datas, err := missing(r.contents, p.locked)
-	if err != nil {
-		return err
+	if len(r.contents) > 0 {
+		hashes, sizes, datas, err := missing(r.contents, p.locked)
+		if err != nil {
+			return err
+		}
+		last.Queue(`
+			insert into mail.blob (hash, part, size, data)
+			select h, 0, s, d from unnest($1::bytea[], $2::bigint[], $3::bytea[]) as u (h, s, d)
+			on conflict (hash, part) do update set created = excluded.created`, hashes, sizes, datas)
+	}
+	if len(r.dropped) > 0 {
+		last.Queue(`
+			insert into mail.blob_check (hash) select distinct h from unnest($1::bytea[]) as d (h) order by h
+			on conflict (hash) do update set at = now()`, r.dropped)
+	}
+	if len(r.onceBoxes) > 0 {
+		last.Queue(`
+			insert into mail.once (mailbox, seq, item, key)
+			select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[])`, r.onceBoxes, r.onceSeqs, r.onceItems, r.onceKeys)
 	}
 	if o := &r.old; len(o.boxes) > 0 {
 		last.Queue(`
 			with u as (
 				select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
-					$7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::bytea[])
-				as u (box, id, seq, size, starts, ends, expanded_from, expanded_to, kind, search, blob)),
+					$7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::bytea[], $12::bytea[])
+				as u (box, id, seq, size, starts, ends, expanded_from, expanded_to, kind, search, blob, text)),
 			object as (
 				update mail.object o set version = u.seq, blob_size = u.size, starts = u.starts, ends = u.ends,
-					expanded_from = u.expanded_from, expanded_to = u.expanded_to, kind = u.kind, search = u.search, blob = u.blob
+					expanded_from = u.expanded_from, expanded_to = u.expanded_to, kind = u.kind, search = u.search, blob = u.blob, text = u.text
 				from u where o.mailbox = u.box and o.item = u.id),
 			entry as (
-				update mail.entry e set changed_seq = u.seq, size = u.size from u where e.mailbox = u.box and e.item = u.id),
-			later as (
-				insert into mail.blob_check (hash) select distinct h from unnest($12::bytea[]) as d (h) order by h
-				on conflict (hash) do update set at = now())
+				update mail.entry e set changed_seq = u.seq, size = u.size from u where e.mailbox = u.box and e.item = u.id)
 			delete from mail.occurrence o using u where o.mailbox = u.box and o.item = u.id`,
-			o.boxes, o.items, o.versions, o.sizes, o.starts, o.ends, o.from, o.to, o.kinds, o.searches, o.blobs, r.dropped)
+			o.boxes, o.items, o.versions, o.sizes, o.starts, o.ends, o.from, o.to, o.kinds, o.searches, o.blobs, o.texts)
 	}
 	n, t := &r.new, &r.occurrences
-	last.Queue(`
-		with content as (
-			insert into mail.blob (hash, part, size, data)
-			select h, 0, s, d from unnest($1::bytea[], $2::bigint[], $3::bytea[]) as u (h, s, d)
-			on conflict (hash, part) do update set created = excluded.created),
-		object as (
-			insert into mail.object (mailbox, item, folder, version, blob_size, starts, ends, expanded_from, expanded_to, kind, search, blob, uid, name)
-			select * from unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::timestamptz[], $10::timestamptz[],
-				$11::timestamptz[], $12::timestamptz[], $13::text[], $14::text[], $15::bytea[], $16::text[], $17::text[])),
-		entry as (
-			insert into mail.entry (mailbox, item, folder, entered_seq, changed_seq, size, uid, received, flags)
-			select mailbox, item, folder, seq, seq, size, uid, received, $20
-			from unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $18::bigint[], $19::timestamptz[])
-				as u (mailbox, item, folder, seq, size, uid, received)),
-		once as (
-			insert into mail.once (mailbox, seq, item, key)
-			select * from unnest($21::bigint[], $22::bigint[], $23::bigint[], $24::text[]))
+	const occurrences = `
 		insert into mail.occurrence (mailbox, item, folder, starts, ends, flags, instance)
-		select * from unnest($25::bigint[], $26::bigint[], $27::bigint[], $28::timestamptz[], $29::timestamptz[], $30::int[], $31::text[])`,
-		hashes, sizes, datas,
-		n.boxes, n.items, n.folders, n.versions, n.sizes, n.starts, n.ends, n.from, n.to, n.kinds, n.searches, n.blobs, r.uidTexts, r.names,
-		r.uids, r.received, int32(store.Seen),
-		r.onceBoxes, r.onceSeqs, r.onceItems, r.onceKeys,
-		t.boxes, t.items, t.folders, t.starts, t.ends, t.flags, t.instances)
+		select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::int[], $7::text[])`
+	args := []any{t.boxes, t.items, t.folders, t.starts, t.ends, t.flags, t.instances}
+	switch {
+	case len(n.boxes) > 0:
+		last.Queue(`
+			with object as (
+				insert into mail.object (mailbox, item, folder, version, blob_size, starts, ends, expanded_from, expanded_to, kind, search, blob, text, uid, name)
+				select * from unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::timestamptz[],
+					$15::timestamptz[], $16::timestamptz[], $17::text[], $18::text[], $19::bytea[], $20::bytea[], $21::text[], $22::text[])),
+			entry as (
+				insert into mail.entry (mailbox, item, folder, entered_seq, changed_seq, size, uid, received, flags)
+				select mailbox, item, folder, seq, seq, size, uid, received, $25
+				from unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $23::bigint[], $24::timestamptz[])
+					as u (mailbox, item, folder, seq, size, uid, received))`+occurrences,
+			append(args, n.boxes, n.items, n.folders, n.versions, n.sizes, n.starts, n.ends, n.from, n.to, n.kinds, n.searches, n.blobs, n.texts,
+				r.uidTexts, r.names, r.uids, r.received, int32(store.Seen))...)
+	case len(t.boxes) > 0:
+		last.Queue(occurrences, args...)
+	}
 	return nil
 }

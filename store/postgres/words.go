@@ -22,8 +22,7 @@ const (
 	maxHits = 64 << 20
 )
 
-// WithWords gives the messages whose words contain all words of a text. A text
-// without words finds nothing.
+// WithWords gives the messages whose words contain all words of a text.
 func (s *Store) WithWords(ctx context.Context, as directory.Principal, box store.MailboxID, q store.WordQuery) (found store.WithWords, err error) {
 	defer fault.Wrap(&err, "find words in mailbox %d", box)
 	h, err := s.open(as, box)
@@ -36,6 +35,7 @@ func (s *Store) WithWords(ctx context.Context, as directory.Principal, box store
 var wordFields = map[store.WordField]words.Field{
 	store.WordsSubject: words.Subject, store.WordsFrom: words.From, store.WordsTo: words.To,
 	store.WordsCc: words.Cc, store.WordsBcc: words.Bcc, store.WordsBody: words.Body, store.WordsFile: words.File,
+	store.WordsHeader: words.Header,
 }
 
 func (s *Store) withWords(ctx context.Context, h *home, box store.MailboxID, q store.WordQuery) (found store.WithWords, err error) {
@@ -44,6 +44,10 @@ func (s *Store) withWords(ctx context.Context, h *home, box store.MailboxID, q s
 
 // matching asks the index, which gets what came last before.
 func (s *Store) matching(ctx context.Context, h *home, box store.MailboxID, m *words.Matcher) (found store.WithWords, err error) {
+	if m.Empty() {
+		found.All = true
+		return found, nil
+	}
 	behind, err := s.caughtUp(ctx, h, box)
 	if err != nil {
 		return found, err

@@ -24,7 +24,6 @@ const (
 	fillBytes  = 16 << 20 // of messages of one such segment, about
 	tierFactor = 8        // so many segments of one size become one
 	maxSegment = 32 << 10 // items from which a segment stays as it is
-	htmlText   = 1 << 20  // bytes of text that are taken of one HTML part
 )
 
 // fillWords reads messages that are not in the index into a new segment; more
@@ -143,12 +142,27 @@ func eachText(sum *mail.Summary, c io.ReaderAt, fn func(words.Field, io.Reader) 
 			}
 		}
 	}
+	header := func(p *mail.Part) {
+		if err != nil {
+			return
+		}
+		var fields mail.Fields
+		if fields, err = mail.ReadFields(c, p); err != nil {
+			return
+		}
+		for i := range fields.Len() {
+			if name, value := fields.At(i); !mail.MachineField(name) {
+				add(words.Header, name+": "+mail.DecodeHeader(value))
+			}
+		}
+	}
 	add(words.Subject, sum.Subject)
 	people(words.From, sum.From)
 	people(words.From, sum.Sender)
 	people(words.To, sum.To)
 	people(words.Cc, sum.Cc)
 	people(words.Bcc, sum.Bcc)
+	header(sum.Root)
 	sum.Root.Walk(func(p *mail.Part, _ int) bool {
 		add(words.File, p.Filename())
 		switch {
@@ -160,9 +174,12 @@ func eachText(sum *mail.Summary, c io.ReaderAt, fn func(words.Field, io.Reader) 
 				people(words.Body, e.To)
 				people(words.Body, e.Cc)
 			}
+			if p.Message != nil {
+				header(p.Message)
+			}
 		case p.Type != "text":
 		case p.Subtype == "html":
-			add(words.Body, mail.HTMLToText(p.Text(c), htmlText))
+			add(words.Body, mail.HTMLToText(p.Text(c), words.MaxText+1))
 		default:
 			err = fn(words.Body, p.Text(c))
 		}

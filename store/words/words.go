@@ -31,6 +31,7 @@ const (
 	Subject Field = 's'
 	To      Field = 't'
 	Body    Field = 'y' // text of every part that is text
+	Header  Field = 'h' // names and values of the header's fields that people write
 	Mark    Field = '@' // what is no word: HasFile
 
 	// overfull marks an item with more words than are kept: a term of its own.
