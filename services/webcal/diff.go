@@ -18,13 +18,23 @@ import (
 	"waypost/store"
 )
 
-// maxObjects bounds one calendar.
-const maxObjects = 50_000
+// maxObjects, maxTexts and maxText bound one calendar. Its objects together may be larger
+// than it is, for each has the zones that it names.
+const (
+	maxObjects = 50_000
+	maxTexts   = 256 << 20 // bytes
+	maxText    = 1 << 20   // of one
+)
 
 const (
-	page    = 500 // objects that are compared at a time
-	writers = 8   // puts that wait share a transaction
+	page      = 500     // objects that are compared at a time
+	pageTexts = 8 << 20 // or bytes of them
+	writers   = 8       // puts that wait share a transaction
 )
+
+func errTooMany() error {
+	return fault.New(fault.Limit, "the calendar has more than %d events", maxObjects)
+}
 
 // diff is what a reading changed.
 type diff struct {
@@ -42,7 +52,7 @@ func principal(f *store.Feed) directory.Principal {
 // apply makes the folder say what the calendar says.
 func (s *Service) apply(ctx context.Context, f *store.Feed, body []byte) (d diff, err error) {
 	if bytes.Count(body, []byte("BEGIN:VEVENT"))+bytes.Count(body, []byte("BEGIN:VTODO")) > maxObjects {
-		return d, fault.New(fault.Limit, "the calendar has more than %d events", maxObjects)
+		return d, errTooMany() // before it is taken apart
 	}
 	file, err := objectfile.Read(body)
 	if err != nil {
@@ -59,16 +69,24 @@ func (s *Service) apply(ctx context.Context, f *store.Feed, body []byte) (d diff
 	}
 	seen := make(map[string]bool)
 	batch := make([]objectfile.Piece, 0, page)
+	waiting, texts := 0, 0 // bytes
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
 		}
 		err := s.put(ctx, as, f, have, batch, &d)
-		batch = batch[:0]
+		batch, waiting = batch[:0], 0
 		return err
 	}
 	for p := range file.Pieces() {
-		if p.Err != nil {
+		texts += len(p.Text)
+		switch {
+		case ctx.Err() != nil:
+			return d, ctx.Err()
+		case len(seen) > maxObjects || texts > maxTexts:
+			return d, errTooMany()
+		}
+		if p.Err != nil || len(p.Text) > maxText {
 			d.skipped++
 			continue
 		}
@@ -80,7 +98,8 @@ func (s *Service) apply(ctx context.Context, f *store.Feed, body []byte) (d diff
 			continue
 		}
 		seen[p.UID] = true
-		if batch = append(batch, p); len(batch) == page {
+		waiting += len(p.Text)
+		if batch = append(batch, p); len(batch) == page || waiting > pageTexts {
 			if err := flush(); err != nil {
 				return d, err
 			}

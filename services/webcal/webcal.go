@@ -17,7 +17,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,8 +56,9 @@ type Service struct {
 	fetcher *fetcher
 	log     *slog.Logger
 	now     func() time.Time
-	// heavy holds one calendar in memory at a time; others are fetched meanwhile.
-	heavy sync.Mutex
+	// heavy is held by the one calendar that is taken apart; others are fetched
+	// meanwhile.
+	heavy chan struct{}
 }
 
 // New makes the role.
@@ -66,7 +66,7 @@ func New(mail Store, n Network, log *slog.Logger) *Service {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Service{store: mail, fetcher: newFetcher(n), log: log.With("proto", "webcal"), now: time.Now}
+	return &Service{store: mail, fetcher: newFetcher(n), log: log.With("proto", "webcal"), now: time.Now, heavy: make(chan struct{}, 1)}
 }
 
 // Run reads what is due until ctx ends. Any number of processes may do so.
@@ -173,8 +173,12 @@ func (s *Service) update(ctx context.Context, f *store.Feed) (d diff, err error)
 	}
 	sum := sha256.Sum256(got.body)
 	if st.Failures > 0 || string(sum[:]) != string(st.Digest) {
-		s.heavy.Lock()
-		defer s.heavy.Unlock()
+		select {
+		case s.heavy <- struct{}{}:
+			defer func() { <-s.heavy }()
+		case <-ctx.Done():
+			return d, ctx.Err()
+		}
 		if d, err = s.apply(ctx, f, got.body); err != nil {
 			return d, err
 		}

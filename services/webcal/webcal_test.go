@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -273,6 +274,43 @@ func TestLease(t *testing.T) {
 	if err := w.role.read(ctx, g); fault.Of(err) != fault.NotFound || err == nil {
 		t.Errorf("into a folder that is gone: %v", err)
 	}
+}
+
+// TestHeavy: what is small on its way and large when it is taken apart is refused
+// in bounded memory, and so is a rule that would never end.
+func TestHeavy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	zone := func(n int) string {
+		return "BEGIN:VTIMEZONE\r\nTZID:Big\r\n" + strings.Repeat("X-RULE:"+strings.Repeat("x", 60)+"\r\n", n) + "END:VTIMEZONE\r\n"
+	}
+	parts := []string{zone(60_000)} // 4 MB
+	for n := range 1000 {
+		parts = append(parts, ev(fmt.Sprint("big", n), "Big", "DTEND;TZID=Big:20261224T100000"))
+	}
+	begun := time.Now()
+	if _, err := w.read(cal("", parts...)); fault.Of(err) != fault.Limit || err == nil || len(w.items()) > 0 {
+		t.Errorf("%v, %d objects", err, len(w.items()))
+	}
+	t.Logf("a zone of 4 MB in each of 1,000 events: %v", time.Since(begun))
+	parts[0], begun = zone(60_000), time.Now()
+	if st, err := w.read(cal("", parts[:20]...)); err != nil || st.Objects != 0 || st.Skipped != 19 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	t.Logf("in each of 19: %v", time.Since(begun))
+	var mem runtime.MemStats
+	if runtime.ReadMemStats(&mem); mem.Sys > 1<<30 {
+		t.Errorf("%d MiB were used", mem.Sys>>20)
+	}
+	begun = time.Now()
+	parts = nil
+	for n := range 50 {
+		parts = append(parts, ev(fmt.Sprint("bomb", n), "Tick", "RRULE:FREQ=SECONDLY;BYMONTHDAY=31;BYMONTH=2"))
+	}
+	if st, err := w.read(cal("", parts...)); err != nil || st.Objects != 50 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	t.Logf("50 rules without an end: %v", time.Since(begun))
 }
 
 func TestMany(t *testing.T) {
