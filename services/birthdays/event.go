@@ -115,8 +115,7 @@ func (d Day) Event(uid string) []byte {
 	e.SetTime("DTSTART", ical.DateOf(d.on(), d.Month, d.Day))
 	rule := "FREQ=YEARLY"
 	if d.Month == time.February && d.Day == 29 {
-		// Every year has it: on its last day of February. ActiveSync can say this too.
-		rule = "FREQ=YEARLY;BYMONTH=2;BYDAY=SU,MO,TU,WE,TH,FR,SA;BYSETPOS=-1"
+		rule = "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=-1" // which every year has
 	}
 	e.SetValue("RRULE", rule)
 	what := d.Who + ": " + d.Kind
