@@ -180,6 +180,8 @@ type Objects interface {
 	// ObjectsNamed finds objects of a folder by name, without texts, in the order
 	// asked for, nil where there is none. At most 1,000.
 	ObjectsNamed(ctx context.Context, as directory.Principal, box MailboxID, folder FolderID, names []string) ([]*Object, error)
+	// ObjectsNamedWithTexts is ObjectsNamed with texts, limited as Objects is.
+	ObjectsNamedWithTexts(ctx context.Context, as directory.Principal, box MailboxID, folder FolderID, names []string) ([]*Object, error)
 	// ObjectsByUID finds the objects with a UID in all folders of a class but
 	// the trash and those that are fed, without texts.
 	ObjectsByUID(ctx context.Context, as directory.Principal, box MailboxID, class Class, uid string) ([]*Object, error)
@@ -188,6 +190,10 @@ type Objects interface {
 	ObjectList(ctx context.Context, as directory.Principal, box MailboxID, folder FolderID, after ItemID, limit int) ([]*Object, error)
 	// Occurrences lists a page of occurrences by (Starts, Item, Instance).
 	Occurrences(ctx context.Context, as directory.Principal, box MailboxID, q Between) ([]Occurrence, error)
+	// Occurring lists a page of the objects that Occurrences would tell of, each
+	// once, by item after the one named, at most 1,000. q.After is not looked at.
+	// Texts of more than 4 KiB may be left out, so ask for those with Objects.
+	Occurring(ctx context.Context, as directory.Principal, box MailboxID, q Between, after ItemID) ([]*Object, error)
 	// FindObjects lists a page of what is found, without texts, by item.
 	FindObjects(ctx context.Context, as directory.Principal, box MailboxID, q FindObjects) ([]*Object, error)
 

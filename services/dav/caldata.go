@@ -127,7 +127,7 @@ func writeCalendarData(ctx context.Context, r *request, res *resource, x *xmlWri
 	if err != nil {
 		return err
 	}
-	x.escape(string(b), false)
+	x.escapeBytes(b)
 	return nil
 }
 
@@ -144,7 +144,7 @@ func writeAddressData(ctx context.Context, r *request, res *resource, x *xmlWrit
 			return err
 		}
 	}
-	x.escape(string(b), false)
+	x.escapeBytes(b)
 	return nil
 }
 

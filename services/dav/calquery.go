@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"waypost/internal/fault"
 	"waypost/internal/zone"
 	"waypost/store"
 )
@@ -68,6 +69,13 @@ func (s *Server) calendarQuery(ctx context.Context, r *request, res *resource, n
 	}
 	if err != nil {
 		return err
+	}
+	if !m.begun {
+		if other, err := s.again(ctx, r, res); err != nil {
+			return err
+		} else if other {
+			return s.calendarQuery(ctx, r, res, n)
+		}
 	}
 	return m.end(nil)
 }
@@ -139,20 +147,14 @@ func (s *Server) matching(ctx context.Context, r *request, res *resource, m *cal
 	exact := len(m.filter.props) == 0 && len(m.filter.comps) == 1 && len(f.props)+len(f.comps) == 0
 	t := f.during
 	if f.name == "VEVENT" && t != nil && !t.from.IsZero() && !t.to.IsZero() && t.to.Sub(t.from) <= indexed {
-		items, whole, err := s.occurring(ctx, r, res, t, m.floating)
-		if err != nil {
-			return err
-		}
-		if whole {
-			return s.given(ctx, r, res, items, func(list []*store.Object) error {
-				return judge(list, func(*store.Object) verdict {
-					if exact {
-						return yes
-					}
-					return maybe
-				})
+		return s.occurring(ctx, r, res, t, m.floating, func(list []*store.Object) error {
+			return judge(list, func(*store.Object) verdict {
+				if exact {
+					return yes
+				}
+				return maybe
 			})
-		}
+		})
 	}
 	return s.objects(ctx, r, res, func(list []*store.Object) error {
 		return judge(list, func(o *store.Object) verdict {
@@ -205,54 +207,37 @@ func byColumns(o *store.Object, f *compFilter) verdict {
 	return maybe
 }
 
-// A question reads at most so many occurrences, and so often: a rule of every
-// second has more than anybody wants to see.
-const (
-	occurrencesAtOnce = 10_000
-	maxOccurrences    = 50_000
-)
-
-// occurring finds the objects that occur in a range, each once. It gives up, and
-// whole is false, where there are too many occurrences.
-func (s *Server) occurring(ctx context.Context, r *request, res *resource, t *timeRange, floating *time.Location) (items []store.ItemID, whole bool, err error) {
-	seen := map[store.ItemID]bool{}
-	q := store.Between{Folders: []store.FolderID{res.folder.ID}, From: t.from, To: t.to, Floating: floating, Limit: occurrencesAtOnce}
-	for range maxOccurrences / occurrencesAtOnce {
-		list, err := s.store.Occurrences(ctx, r.who, res.owner.box, q)
-		if err != nil {
-			return nil, false, err
-		}
-		for i := range list {
-			if !seen[list[i].Item] {
-				seen[list[i].Item] = true
-				items = append(items, list[i].Item)
-			}
-		}
-		if len(list) < q.Limit {
-			return items, true, nil
-		}
-		q.After = &list[len(list)-1]
-	}
-	return nil, false, nil
-}
-
-// given reads objects without texts, page by page.
-func (s *Server) given(ctx context.Context, r *request, res *resource, items []store.ItemID, give func([]*store.Object) error) error {
-	for chunk := range slices.Chunk(items, page) {
-		objects, err := s.store.ObjectsOf(ctx, r.who, res.owner.box, chunk)
-		if err != nil {
+// occurring gives the objects that occur in a range, each once, page by page.
+func (s *Server) occurring(ctx context.Context, r *request, res *resource, t *timeRange, floating *time.Location, give func([]*store.Object) error) error {
+	q := store.Between{Folders: []store.FolderID{res.folder.ID}, From: t.from, To: t.to, Floating: floating, Limit: page}
+	var after store.ItemID
+	for {
+		list, err := s.store.Occurring(ctx, r.who, res.owner.box, q, after)
+		if err != nil || len(list) == 0 {
 			return err
 		}
-		if err := give(objects); err != nil {
+		if err := give(list); err != nil {
 			return err
 		}
+		if len(list) < page {
+			return nil
+		}
+		after = list[len(list)-1].Item
 	}
-	return nil
 }
 
-// withTexts reads the texts of objects, a few at a time. Those that are gone
-// meanwhile are left out.
+// withTexts reads the texts of objects that have none yet, a few at a time. Those
+// that are gone meanwhile are left out.
 func (s *Server) withTexts(ctx context.Context, r *request, res *resource, list []*store.Object, give func(*store.Object) error) error {
+	var without []*store.Object
+	for _, o := range list {
+		if o.Text == nil {
+			without = append(without, o)
+		} else if err := give(o); err != nil {
+			return err
+		}
+	}
+	list = without
 	for len(list) > 0 {
 		n, size := 0, int64(0)
 		var items []store.ItemID
@@ -366,9 +351,23 @@ func (s *Server) named(ctx context.Context, r *request, res *resource, m *multi,
 		}
 		return nil
 	}
-	found, err := s.store.ObjectsNamed(ctx, r.who, res.owner.box, res.folder.ID, names)
+	find := s.store.ObjectsNamed
+	if r.data != nil {
+		find = s.store.ObjectsNamedWithTexts // those that do not fit are asked for again
+	}
+	found, err := find(ctx, r.who, res.owner.box, res.folder.ID, names)
+	if fault.Of(err) == fault.Limit && err != nil {
+		found, err = s.store.ObjectsNamed(ctx, r.who, res.owner.box, res.folder.ID, names)
+	}
 	if err != nil {
 		return err
+	}
+	if !slices.ContainsFunc(found, func(o *store.Object) bool { return o != nil }) {
+		if other, err := s.again(ctx, r, res); err != nil {
+			return err
+		} else if other {
+			return s.named(ctx, r, res, m, names, hrefs)
+		}
 	}
 	var list []*store.Object
 	for i := range names {

@@ -173,7 +173,10 @@ type request struct {
 	// blind is a PUT: what is there is seen by the change itself, and asking before
 	// would only cost time.
 	blind bool
-	err   error
+	// trusting takes a folder for the one that is remembered by its name; who finds
+	// nothing in it looks again.
+	trusting bool
+	err      error
 }
 
 // ServeHTTP answers one request and logs one line about it.

@@ -19,6 +19,13 @@ const (
 	maxAsked     = 100 // people in one question
 )
 
+// A question reads at most so many occurrences, and so many at a time: a rule of
+// every second has more than anybody wants to see.
+const (
+	occurrencesAtOnce = 10_000
+	maxOccurrences    = 50_000
+)
+
 // freeBusyQuery tells when a calendar is busy (RFC 4791 section 7.10).
 func (s *Server) freeBusyQuery(ctx context.Context, r *request, res *resource, n *node) error {
 	t, err := wholeRange(n.child(calName("time-range")))

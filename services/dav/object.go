@@ -17,6 +17,7 @@ import (
 
 // get gives an object (RFC 4791 section 5.3.4, RFC 6352 section 5.1).
 func (s *Server) get(ctx context.Context, r *request) error {
+	r.trusting = true
 	res, err := s.lookup(ctx, r, r.http.URL.EscapedPath())
 	if err != nil {
 		return err
@@ -91,7 +92,7 @@ func (r *request) bodyOf(ctx context.Context, res *resource, version string) ([]
 
 // put makes or replaces an object (RFC 4791 section 5.3.2, RFC 6352 section 6.3.2).
 func (s *Server) put(ctx context.Context, r *request) error {
-	r.blind = true
+	r.blind, r.trusting = true, true
 	res, err := s.lookup(ctx, r, r.http.URL.EscapedPath())
 	if _, orphan := errors.AsType[errNoParent](err); orphan {
 		return httpError(http.StatusConflict) // RFC 4918 section 9.7.1
@@ -148,15 +149,22 @@ func (s *Server) put(ctx context.Context, r *request) error {
 		return err // without the quota nothing is taken
 	}
 	p.Limit = u.Quota
-	var done store.Put
+	write := s.store.PutObject
 	if s.schedules(r, res) {
-		done, err = s.opt.Scheduler.PutObject(ctx, r.who, res.owner.box, p, false)
-	} else {
-		done, err = s.store.PutObject(ctx, r.who, res.owner.box, p)
+		write = func(ctx context.Context, as directory.Principal, box store.MailboxID, p store.PutObject) (store.Put, error) {
+			return s.opt.Scheduler.PutObject(ctx, as, box, p, false)
+		}
 	}
+	done, err := write(ctx, r.who, res.owner.box, p)
 	if fault.Of(err) == fault.NotFound && err != nil {
 		s.forget(res.owner, res.folder.ID)
-		return httpError(http.StatusConflict) // the collection is gone
+		if other, _ := s.again(ctx, r, res); other {
+			p.Folder = res.folder.ID
+			done, err = write(ctx, r.who, res.owner.box, p)
+		}
+		if fault.Of(err) == fault.NotFound && err != nil {
+			return httpError(http.StatusConflict) // the collection is gone
+		}
 	}
 	if err != nil {
 		return s.whyNot(ctx, r, res, in.uid, err)

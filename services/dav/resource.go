@@ -55,8 +55,10 @@ type resource struct {
 	folder store.Folder
 	props  *store.FolderProps // by folderProps
 	name   string             // of an object
-	object *store.Object      // nil: there is none of that name
-	person *directory.User    // of isPerson; nil: there is none
+	// segment is the name in its home of a calendar or book, or of that it is in.
+	segment string
+	object  *store.Object   // nil: there is none of that name
+	person  *directory.User // of isPerson; nil: there is none
 }
 
 // owner is whose a resource is.
@@ -225,7 +227,24 @@ func (s *Server) inHome(ctx context.Context, r *request, home *resource, name st
 	if !ok || (k == isBook) != (home.kind == isBookHome) {
 		return nil, errNothing(href)
 	}
-	return &resource{kind: k, href: href, owner: home.owner, folder: f}, nil
+	return &resource{kind: k, href: href, owner: home.owner, folder: f, segment: name}, nil
+}
+
+// again looks whether a folder in which nothing was found is still the one of its
+// name, and tells whether it is another.
+func (s *Server) again(ctx context.Context, r *request, res *resource) (other bool, err error) {
+	if !r.trusting || res.segment == "" {
+		return false, nil
+	}
+	r.trusting = false
+	f, err := s.folderNamed(ctx, r, res.owner, res.segment)
+	if err != nil {
+		return false, err
+	}
+	if other = f.ID != res.folder.ID; other {
+		res.folder, res.props = f, nil
+	}
+	return other, nil
 }
 
 // pathKey names a folder by its name in a home.
@@ -245,7 +264,7 @@ func (s *Server) folderNamed(ctx context.Context, r *request, o owner, name stri
 	s.mu.Lock()
 	known := s.paths[key]
 	s.mu.Unlock()
-	if known.ID != 0 && r.blind {
+	if known.ID != 0 && r.trusting {
 		return known, nil
 	}
 	id, isID := store.ParseFolderID(name)
@@ -377,12 +396,20 @@ func (s *Server) inCollection(ctx context.Context, r *request, in *resource, nam
 	if r.blind {
 		return res, nil
 	}
-	found, err := s.store.ObjectsNamed(ctx, r.who, in.owner.box, in.folder.ID, []string{name})
+	find := s.store.ObjectsNamed
+	if r.trusting {
+		find = s.store.ObjectsNamedWithTexts // who only reads wants the text
+	}
+	found, err := find(ctx, r.who, in.owner.box, in.folder.ID, []string{name})
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 1 {
+	if len(found) == 1 && found[0] != nil {
 		res.object = found[0]
+	} else if other, err := s.again(ctx, r, in); err != nil {
+		return nil, err
+	} else if other {
+		return s.inCollection(ctx, r, in, name)
 	}
 	return res, nil
 }
@@ -396,7 +423,7 @@ func (r *resource) with(name string) *resource {
 	case isDirectory:
 		k = isPerson
 	}
-	return &resource{kind: k, href: r.href + url.PathEscape(name), owner: r.owner, folder: r.folder, props: r.props, name: name}
+	return &resource{kind: k, href: r.href + url.PathEscape(name), owner: r.owner, folder: r.folder, props: r.props, name: name, segment: r.segment}
 }
 
 // of is an object in its collection.

@@ -1,6 +1,7 @@
 package dav
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,7 +25,7 @@ func (r *request) scheduleTag(ctx context.Context, res *resource) (string, error
 }
 
 func tagOf(text []byte) string {
-	if !strings.Contains(string(text), "ORGANIZER") {
+	if !bytes.Contains(text, []byte("ORGANIZER")) {
 		return ""
 	}
 	cal, err := parseCalendar(text)

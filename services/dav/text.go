@@ -1,6 +1,7 @@
 package dav
 
 import (
+	"bytes"
 	"context"
 	"encoding/xml"
 	"mime"
@@ -94,7 +95,7 @@ func calendarIn(media string, sent []byte, class store.Class) (in incoming, err 
 
 // calendarOut is the text for a reader: with every zone that it names described.
 func calendarOut(text []byte) ([]byte, error) {
-	if !strings.Contains(string(text), ";TZID=") {
+	if !bytes.Contains(text, []byte(";TZID=")) {
 		return text, nil
 	}
 	cal, err := parseCalendar(text)

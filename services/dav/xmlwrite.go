@@ -105,7 +105,12 @@ func (x *xmlWriter) attrs(name xml.Name, pairs ...string) {
 
 // escape writes text. A carriage return is a reference, or the reader would take
 // it away (XML section 2.11); what XML cannot carry is replaced.
-func (x *xmlWriter) escape(s string, attr bool) {
+func (x *xmlWriter) escape(s string, attr bool) { x.b = appendEscaped(x.b, s, attr) }
+
+// escapeBytes is escape for the text of an element.
+func (x *xmlWriter) escapeBytes(b []byte) { x.b = appendEscaped(x.b, b, false) }
+
+func appendEscaped[T string | []byte](to []byte, s T, attr bool) []byte {
 	from := 0
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -134,19 +139,19 @@ func (x *xmlWriter) escape(s string, attr bool) {
 			with = "\uFFFD"
 		default:
 			var r rune
-			r, width = utf8.DecodeRuneInString(s[i:])
+			r, width = utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
 			if r == utf8.RuneError && width == 1 || r == 0xFFFE || r == 0xFFFF {
 				with = "\uFFFD"
 			}
 		}
 		if with != "" {
-			x.str(s[from:i])
-			x.str(with)
+			to = append(to, s[from:i]...)
+			to = append(to, with...)
 			from = i + width
 		}
 		i += width
 	}
-	x.str(s[from:])
+	return append(to, s[from:]...)
 }
 
 // node writes an element as it was read.

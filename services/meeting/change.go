@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"strings"
 
 	"waypost/directory"
 	"waypost/internal/itip"
@@ -38,12 +37,40 @@ func (s *Service) putPrivate(ctx context.Context, as directory.Principal, box st
 	return s.store.PutObject(ctx, as, box, p)
 }
 
-var unfold = strings.NewReplacer("\r\n ", "", "\r\n\t", "", "\n ", "", "\n\t", "")
-
 // namesPeople tells whether a text may have an organizer or attendees.
 func namesPeople(text []byte) bool {
-	t := strings.ToUpper(unfold.Replace(string(text)))
-	return strings.Contains(t, "ORGANIZER") || strings.Contains(t, "ATTENDEE")
+	for i, c := range text {
+		switch c {
+		case 'o', 'O':
+			if begins(text[i:], "organizer") {
+				return true
+			}
+		case 'a', 'A':
+			if begins(text[i:], "attendee") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// begins tells whether a text begins with a word of small letters, however it is
+// written and wherever its line is folded (RFC 5545 section 3.1).
+func begins(text []byte, word string) bool {
+	for n := 0; n < len(word); n++ {
+		for n > 0 {
+			rest := bytes.TrimPrefix(text, []byte("\r"))
+			if len(rest) < 2 || rest[0] != '\n' || rest[1] != ' ' && rest[1] != '\t' {
+				break
+			}
+			text = rest[2:]
+		}
+		if len(text) == 0 || text[0]|0x20 != word[n] {
+			return false
+		}
+		text = text[1:]
+	}
+	return true
 }
 
 // put runs a door's change and adds what it means for others.

@@ -22,6 +22,8 @@ const smallText = 4 << 10
 type objectRow struct {
 	store.Object
 	blob []byte // hash of the content that the text is; nil: it stands in the row
+	// unsure is what Occurring has to find out from the text.
+	unsure bool
 }
 
 // objectCols are read by scanObjects, objectText with their texts: all of those
@@ -55,6 +57,9 @@ func scanObjects(rows pgx.Rows) (list []*objectRow, err error) {
 		o.blob = bytes.Clone(v[9])
 		if len(v) > objectWidth {
 			o.Text = bytes.Clone(v[objectWidth])
+		}
+		if len(v) > objectWidth+1 {
+			o.unsure = len(v[objectWidth+1]) == 1 && v[objectWidth+1][0] == 1
 		}
 		list = append(list, o)
 	}
@@ -187,15 +192,11 @@ func (s *Store) objects(ctx context.Context, h *home, box store.MailboxID, items
 		place[item] = i
 	}
 	slices.SortFunc(rows, func(a, b *objectRow) int { return place[a.Item] - place[b.Item] })
-	more, err := s.texts(ctx, h, rows, maxTexts)
+	rows, more, err := s.fitting(ctx, h, rows)
 	if err != nil {
 		return nil, err
 	}
-	if more {
-		fit := slices.IndexFunc(rows, func(o *objectRow) bool { return o.Text == nil && o.Size > 0 })
-		return public(rows[:fit], items), fault.New(fault.Limit, "more than %d bytes of objects at once", maxTexts)
-	}
-	return public(rows, items), nil
+	return public(rows, items), more
 }
 
 // Objects gives objects with their texts.
@@ -219,7 +220,16 @@ func (s *Store) ObjectsOf(ctx context.Context, as directory.Principal, box store
 }
 
 // ObjectsNamed finds objects of a folder by name.
-func (s *Store) ObjectsNamed(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, names []string) (list []*store.Object, err error) {
+func (s *Store) ObjectsNamed(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, names []string) ([]*store.Object, error) {
+	return s.named(ctx, as, box, folder, names, false)
+}
+
+// ObjectsNamedWithTexts is ObjectsNamed with texts.
+func (s *Store) ObjectsNamedWithTexts(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, names []string) ([]*store.Object, error) {
+	return s.named(ctx, as, box, folder, names, true)
+}
+
+func (s *Store) named(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, names []string, texts bool) (list []*store.Object, err error) {
 	defer fault.Wrap(&err, "objects of folder %d of mailbox %d", folder, box)
 	h, err := s.open(as, box)
 	if err != nil {
@@ -232,10 +242,25 @@ func (s *Store) ObjectsNamed(ctx context.Context, as directory.Principal, box st
 	for i, name := range names {
 		wanted[i] = clean(name) // none has a name that this changes
 	}
-	rows, err := s.objectRows(ctx, h, "select "+objectCols+" from mail.object where mailbox = $1 and folder = $2 and name = any($3)",
+	cols := objectCols
+	if texts {
+		cols = objectText
+	}
+	rows, err := s.objectRows(ctx, h, "select "+cols+" from mail.object where mailbox = $1 and folder = $2 and name = any($3)",
 		int64(box), int64(folder), wanted)
 	if err != nil {
 		return nil, err
+	}
+	var more error
+	if texts {
+		place := make(map[string]int, len(names))
+		for i, name := range names {
+			place[name] = i
+		}
+		slices.SortFunc(rows, func(a, b *objectRow) int { return place[a.Name] - place[b.Name] })
+		if rows, more, err = s.fitting(ctx, h, rows); err != nil {
+			return nil, err
+		}
 	}
 	byName := make(map[string]*store.Object, len(rows))
 	for _, o := range rows {
@@ -245,7 +270,18 @@ func (s *Store) ObjectsNamed(ctx context.Context, as directory.Principal, box st
 	for i, name := range names {
 		list[i] = byName[name]
 	}
-	return list, nil
+	return list, more
+}
+
+// fitting reads the texts of rows of objectText, as many as fit an answer, and
+// gives those; more is Limit when that are not all.
+func (s *Store) fitting(ctx context.Context, h *home, rows []*objectRow) (fit []*objectRow, more, err error) {
+	cut, err := s.texts(ctx, h, rows, maxTexts)
+	if err != nil || !cut {
+		return rows, nil, err
+	}
+	n := slices.IndexFunc(rows, func(o *objectRow) bool { return o.Text == nil && o.Size > 0 })
+	return rows[:n], fault.New(fault.Limit, "more than %d bytes of objects at once", maxTexts), nil
 }
 
 // outside keeps the trash and what is below it out.

@@ -137,13 +137,17 @@ func cut(list []store.Occurrence, limit int) []store.Occurrence {
 	return list[:min(len(list), limit)]
 }
 
+// uncovered are the rows of mail.object that may occur between two arguments and
+// whose occurrences there are not all in the table.
+func uncovered(from, to string) string {
+	return "mailbox = $1 and folder = any($2) and expanded_from is not null and (expanded_from > " + from + " or expanded_to < " + to +
+		") and starts < " + to + " and (ends is null or ends >= " + from + ")"
+}
+
 // queueUncovered reads the objects in the range whose occurrences there are not
 // all in the table. Floating times may be a day from where their digits are.
 func queueUncovered(b *pgx.Batch, box store.MailboxID, q *store.Between, into *[]int64) {
-	b.Queue(`select item from mail.object
-		where mailbox = $1 and folder = any($2) and expanded_from is not null
-			and (expanded_from > $3 or expanded_to < $4) and starts < $4 and (ends is null or ends >= $3)
-		order by item`,
+	b.Queue("select item from mail.object where "+uncovered("$3", "$4")+" order by item",
 		int64(box), ids(q.Folders), q.From.Add(-object.Margin), q.To.Add(object.Margin)).
 		Query(func(rows pgx.Rows) (err error) {
 			*into, err = pgx.CollectRows(rows, pgx.RowTo[int64])
@@ -151,9 +155,14 @@ func queueUncovered(b *pgx.Batch, box store.MailboxID, q *store.Between, into *[
 		})
 }
 
-// queueOccurrences reads a page from the table, without the items that are
-// answered from their texts.
-func queueOccurrences(b *pgx.Batch, box store.MailboxID, q *store.Between, apart []int64, into *[]store.Occurrence) {
+// inRange are the rows of mail.occurrence that a question is about, by the
+// arguments of rangeArgs.
+const inRange = `mailbox = $1 and folder = any($2) and starts < $3 and starts >= $4
+	and case when flags & $5 = 0
+		then starts < $6 and (ends > $7 or ends = starts and starts >= $7)
+		else starts < $8 and (ends > $9 or ends = starts and starts >= $9) end`
+
+func rangeArgs(box store.MailboxID, q *store.Between) []any {
 	from, to := digits(q.From, q.Floating), digits(q.To, q.Floating)
 	least, most := from.Add(-object.Longest), to
 	if q.From.Before(from) {
@@ -162,6 +171,15 @@ func queueOccurrences(b *pgx.Batch, box store.MailboxID, q *store.Between, apart
 	if q.To.After(to) {
 		most = q.To
 	}
+	if q.After != nil && least.Before(q.After.Starts) {
+		least = instant(q.After.Starts)
+	}
+	return []any{int64(box), ids(q.Folders), most, least, occFloating, q.To, q.From, to, from}
+}
+
+// queueOccurrences reads a page from the table, without the items that are
+// answered from their texts.
+func queueOccurrences(b *pgx.Batch, box store.MailboxID, q *store.Between, apart []int64, into *[]store.Occurrence) {
 	after := store.Occurrence{Starts: minTime}
 	if q.After != nil {
 		after = *q.After
@@ -169,15 +187,10 @@ func queueOccurrences(b *pgx.Batch, box store.MailboxID, q *store.Between, apart
 	if apart == nil {
 		apart = []int64{}
 	}
-	b.Queue(`select item, folder, starts, ends, flags, instance from mail.occurrence
-		where mailbox = $1 and folder = any($2) and starts < $3 and starts >= greatest($4::timestamptz, $5::timestamptz)
-			and case when flags & $6 = 0
-				then starts < $7 and (ends > $8 or ends = starts and starts >= $8)
-				else starts < $9 and (ends > $10 or ends = starts and starts >= $10) end
-			and (starts, item, instance) > ($5, $11, $12) and not item = any($13)
+	b.Queue(`select item, folder, starts, ends, flags, instance from mail.occurrence where `+inRange+`
+			and (starts, item, instance) > ($10, $11, $12) and not item = any($13)
 		order by starts, item, instance limit $14`,
-		int64(box), ids(q.Folders), most, least, instant(after.Starts), occFloating,
-		q.To, q.From, to, from, int64(after.Item), after.Instance, apart, q.Limit).
+		append(rangeArgs(box, q), instant(after.Starts), int64(after.Item), after.Instance, apart, q.Limit)...).
 		Query(func(rows pgx.Rows) (err error) {
 			*into, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (o store.Occurrence, err error) {
 				var flags int32
@@ -189,6 +202,63 @@ func queueOccurrences(b *pgx.Batch, box store.MailboxID, q *store.Between, apart
 			})
 			return err
 		})
+}
+
+// Occurring lists a page of the objects that occur in a range, with their texts.
+// It is one question: those that have an occurrence in the table, and those whose
+// texts have to be expanded because the table does not cover the range.
+func (s *Store) Occurring(ctx context.Context, as directory.Principal, box store.MailboxID, q store.Between, after store.ItemID) (list []*store.Object, err error) {
+	defer fault.Wrap(&err, "objects by time in mailbox %d", box)
+	h, err := s.open(as, box)
+	if err != nil {
+		return nil, err
+	}
+	if len(q.Folders) > maxIn {
+		return nil, fault.New(fault.Limit, "more than %d folders at once", maxIn)
+	}
+	limit := page(q.Limit)
+	q.After = nil
+	q.From, q.To = bounded(q.From), bounded(q.To)
+	if !q.From.Before(q.To) || len(q.Folders) == 0 {
+		return nil, nil
+	}
+	one := q
+	one.Limit = 1 // of an object's occurrences
+	for {
+		ask := limit - len(list)
+		rows, err := s.objectRows(ctx, h, `
+			select `+objectText+`, uncovered from (
+				select item as id, bool_and(uncovered) as uncovered from (
+					select item, false as uncovered from mail.occurrence where `+inRange+`
+					union all select item, true from mail.object where `+uncovered("$10", "$11")+`) u
+				where item > $12 group by item order by item limit $13) u
+			cross join lateral (select * from mail.object where mailbox = $1 and item = u.id offset 0) o
+			order by item`,
+			append(rangeArgs(box, &q), q.From.Add(-object.Margin), q.To.Add(object.Margin), int64(after), ask)...)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range rows {
+			after = o.Item
+			if o.unsure {
+				if _, err := s.texts(ctx, h, []*objectRow{o}, store.MaxObject); err != nil {
+					return nil, err
+				}
+				if found, err := object.Between(&o.Object, &one); err != nil {
+					return nil, err
+				} else if len(found) == 0 {
+					continue
+				}
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+			}
+			list = append(list, &o.Object)
+		}
+		if len(rows) < ask || len(list) == limit {
+			return list, nil
+		}
+	}
 }
 
 // digits are those of a moment in a zone, as UTC: what floating times are

@@ -299,6 +299,11 @@ func objectLists(t *testing.T, b *suite) {
 	if len(got) != 5 || got[0].Item != items[2] || got[1] != nil || got[2].Item != items[1] || got[3] != nil || got[4] != nil {
 		t.Errorf("ObjectsNamed %+v", got)
 	}
+	got, err = b.Store.ObjectsNamedWithTexts(ctx, b.me(), b.box, cal, []string{"no", "u2.ics", "gone.ics"})
+	b.must(err)
+	if len(got) != 3 || got[0] != nil || got[1].Item != items[2] || got[2] != nil || !strings.Contains(string(got[1].Text), "UID:u2\r\n") {
+		t.Errorf("ObjectsNamedWithTexts %+v", got)
+	}
 	got, err = b.Store.ObjectsByUID(ctx, b.me(), b.box, store.ClassCalendar, "u3")
 	b.must(err)
 	if len(got) != 2 || got[0].Item != items[3] || got[1].Item != twin {
@@ -381,8 +386,28 @@ func occurrences(t *testing.T, b *suite) {
 			}
 			q.After = &page[len(page)-1]
 		}
+		// Occurring tells the same, each object once; the table and the texts of what
+		// it does not cover have to agree with that.
+		want, got := map[store.ItemID]bool{}, map[store.ItemID]bool{}
 		for _, o := range list {
 			said += fmt.Sprintf("%s %s-%s\n", name[o.Item], o.Starts.Format("02 15:04"), o.Ends.Format("02 15:04"))
+			want[o.Item] = true
+		}
+		for after := store.ItemID(0); ; {
+			page, err := b.Store.Occurring(t.Context(), b.me(), b.box, q, after)
+			b.must(err)
+			for _, o := range page {
+				if got[o.Item] || o.Item <= after || o.Folder != cal || len(o.Text) == 0 {
+					t.Errorf("%s comes twice, in another order or without a text", name[o.Item])
+				}
+				got[o.Item], after = true, o.Item
+			}
+			if len(page) < max(q.Limit, 1) {
+				break
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("from %v to %v in pages of %d Occurring tells of %v, Occurrences of %v", q.From, q.To, q.Limit, got, want)
 		}
 		return list, said
 	}
