@@ -269,6 +269,7 @@ type Added struct {
 	UIDValidity uint32
 	Thread      ThreadID
 	Repeated    bool // Once was seen before; Entry.Item may have moved or be gone (Entry.Folder 0)
+	Away        bool // the mailbox has an absence notice (Settings.OutOfOffice)
 }
 
 // FlagChange changes marks of items of one folder.
@@ -401,8 +402,9 @@ type OutOfOffice struct {
 	Start    time.Time    `json:"start,omitzero"`
 	End      time.Time    `json:"end,omitzero"`
 	Internal OutOfMessage `json:"internal,omitzero"`
-	Known    OutOfMessage `json:"known,omitzero"`   // outside, known to the owner
-	Unknown  OutOfMessage `json:"unknown,omitzero"` // outside, unknown
+	Known    OutOfMessage `json:"known,omitzero"`    // outside, known to the owner
+	Unknown  OutOfMessage `json:"unknown,omitzero"`  // outside, unknown
+	Subject  string       `json:"subject,omitempty"` // of the notice; "" for one that is made
 }
 
 // OutOfMessage is the notice for one audience.
@@ -410,6 +412,7 @@ type OutOfMessage struct {
 	Enabled bool   `json:"enabled,omitempty"`
 	Text    string `json:"text,omitempty"`
 	HTML    bool   `json:"html,omitempty"`
+	Plain   string `json:"plain,omitempty"` // the same without HTML, where Text is HTML
 }
 
 // Settings are what an owner sets about a mailbox.

@@ -46,8 +46,16 @@ type Calendars interface {
 	Delivered(ctx context.Context, to directory.Target, env envelope.Envelope, item store.ItemID, m store.NewMessage) error
 }
 
+// Away answers mail for those who are away: it is called for each delivery to a
+// mailbox with an absence notice, as Calendars is.
+type Away interface {
+	Answer(ctx context.Context, to directory.Target, env envelope.Envelope, item store.ItemID, m store.NewMessage) error
+}
+
 // Options of the role.
 type Options struct {
+	// Away, if set, is told of messages to mailboxes with an absence notice.
+	Away Away
 	// Calendars, if set, is told of every message that was stored.
 	Calendars Calendars
 	MaxSize   int64 // bytes of a message as it came in; 150 MiB when 0
@@ -218,7 +226,7 @@ func (d *Service) add(ctx context.Context, env envelope.Envelope, t directory.Ta
 	for wait := 20 * time.Millisecond; ; wait *= 4 {
 		added, err := d.store.Add(ctx, as, t.Mailbox, m)
 		if err == nil {
-			err = d.calendar(ctx, env, t, added.Entry.Item, m)
+			err = d.after(ctx, env, t, added, m)
 		}
 		if err == nil || fault.Of(err) != fault.Unavailable || wait > time.Second {
 			return err
@@ -231,23 +239,34 @@ func (d *Service) add(ctx context.Context, env envelope.Envelope, t directory.Ta
 	}
 }
 
-// calendar lets the recipient's calendar have its part. The mail is stored: only
-// what may pass is told, so that the delivery is repeated, and what never will is
-// for the log.
-func (d *Service) calendar(ctx context.Context, env envelope.Envelope, t directory.Target, item store.ItemID, m store.NewMessage) (err error) {
-	if d.o.Calendars == nil {
-		return nil
+// after lets the recipient's calendar have its part of what was stored, and who is
+// away answer. The mail is stored: only what may pass is told, so that the delivery is
+// repeated, and what never will is for the log.
+func (d *Service) after(ctx context.Context, env envelope.Envelope, t directory.Target, added store.Added, m store.NewMessage) error {
+	if d.o.Calendars != nil {
+		if err := d.part(ctx, "calendar", d.o.Calendars.Delivered, env, t, added.Entry.Item, m); err != nil {
+			return err
+		}
 	}
+	if d.o.Away != nil && added.Away {
+		return d.part(ctx, "away", d.o.Away.Answer, env, t, added.Entry.Item, m)
+	}
+	return nil
+}
+
+func (d *Service) part(ctx context.Context, name string, fn func(context.Context, directory.Target, envelope.Envelope, store.ItemID, store.NewMessage) error,
+	env envelope.Envelope, t directory.Target, item store.ItemID, m store.NewMessage,
+) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			d.o.Log.ErrorContext(ctx, "calendar", "proto", "delivery", "cmd", "calendar", "id", env.ID, "user", t.Address, "err", fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			d.o.Log.ErrorContext(ctx, name, "proto", "delivery", "cmd", name, "id", env.ID, "user", t.Address, "err", fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 			err = nil
 		}
 	}()
-	if err = d.o.Calendars.Delivered(ctx, t, env, item, m); err == nil || fault.Of(err) == fault.Unavailable {
+	if err = fn(ctx, t, env, item, m); err == nil || fault.Of(err) == fault.Unavailable {
 		return err
 	}
-	d.o.Log.ErrorContext(ctx, "calendar", "proto", "delivery", "cmd", "calendar", "id", env.ID, "user", t.Address, "fault", fault.Of(err), "err", err)
+	d.o.Log.ErrorContext(ctx, name, "proto", "delivery", "cmd", name, "id", env.ID, "user", t.Address, "fault", fault.Of(err), "err", err)
 	return nil
 }
 

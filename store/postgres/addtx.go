@@ -306,7 +306,7 @@ func (x *boxAdder) repeats(ctx context.Context) error {
 		if !ok || a.once == "" {
 			continue
 		}
-		a.res = store.Added{Entry: store.Entry{Item: r.item}, Thread: thread[r.item], Repeated: true}
+		a.res = store.Added{Entry: store.Entry{Item: r.item}, Thread: thread[r.item], Repeated: true, Away: x.row.away}
 		for i := range found {
 			if found[i].Item == r.item {
 				a.res.Entry = found[i]
@@ -371,7 +371,7 @@ func (x *boxAdder) decide(rows *addRows) {
 		d := c.folder(f.id)
 		d.uids++
 		d.enter(&e)
-		a.res = store.Added{Entry: e, UIDValidity: f.uidvalidity, Thread: thread}
+		a.res = store.Added{Entry: e, UIDValidity: f.uidvalidity, Thread: thread, Away: c.row.away}
 		rows.add(c, a)
 		x.threads.join(&a.keys, item, thread, a.received, func(key int64, item store.ItemID, people []int64) {
 			rows.thread(x.box, key, item, thread, a.received, people)

@@ -33,7 +33,10 @@ type change struct {
 }
 
 // counters is the counter row after seq was taken.
-type counters struct{ used, items, recoverable, quota int64 }
+type counters struct {
+	used, items, recoverable, quota int64
+	away                            bool // an absence notice is set
+}
 
 // folderDelta is what a change adds to a folder's counts. Every folder that is
 // named there gets the change's seq as its highest.
@@ -109,10 +112,10 @@ func (s *Store) newChange(box store.MailboxID, tx *pgdb.Tx, last *pgx.Batch) *ch
 func (c *change) begin(ctx context.Context, of changeOf, used, items int64) error {
 	b := &pgx.Batch{}
 	b.Queue(`update mail.mailbox set seq = seq + 1, next_id = next_id + $2, used = used + $3, items = items + $4
-		where id = $1 returning seq, next_id - $2, used, items, recoverable, quota`,
+		where id = $1 returning seq, next_id - $2, used, items, recoverable, quota, away`,
 		int64(c.box), int64(of.ids), used, items).
 		QueryRow(func(row pgx.Row) error {
-			err := row.Scan(&c.seq, &c.firstID, &c.row.used, &c.row.items, &c.row.recoverable, &c.row.quota)
+			err := row.Scan(&c.seq, &c.firstID, &c.row.used, &c.row.items, &c.row.recoverable, &c.row.quota, &c.row.away)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return errNoMailbox
 			}
@@ -145,11 +148,11 @@ func queueCounters(b *pgx.Batch, list []counting) {
 		update mail.mailbox m set seq = seq + 1, next_id = next_id + u.n, used = used + u.bytes, items = m.items + u.items
 		from free, unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) as u (id, n, bytes, items)
 		where m.id = free.id and u.id = free.id
-		returning m.id, m.seq, m.next_id - u.n, m.used, m.items, m.recoverable, m.quota`, boxes, ids, bytes, items).
+		returning m.id, m.seq, m.next_id - u.n, m.used, m.items, m.recoverable, m.quota, m.away`, boxes, ids, bytes, items).
 		Query(func(rows pgx.Rows) error {
 			var id int64
 			var c change
-			_, err := pgx.ForEachRow(rows, []any{&id, &c.seq, &c.firstID, &c.row.used, &c.row.items, &c.row.recoverable, &c.row.quota}, func() error {
+			_, err := pgx.ForEachRow(rows, []any{&id, &c.seq, &c.firstID, &c.row.used, &c.row.items, &c.row.recoverable, &c.row.quota, &c.row.away}, func() error {
 				at, _ := slices.BinarySearch(boxes, id)
 				x := list[at].change
 				x.seq, x.firstID, x.row = c.seq, c.firstID, c.row

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"waypost/directory"
 	"waypost/internal/fault"
@@ -138,6 +139,9 @@ func (s *Store) UpdateSettings(ctx context.Context, as directory.Principal, box 
 	if err != nil {
 		return set, err
 	}
+	if err := s.ensure(ctx, h, box); err != nil {
+		return set, err
+	}
 	for range casAttempts {
 		set = store.Settings{}
 		version, err := readSettings(ctx, h, box, &set)
@@ -154,18 +158,35 @@ func (s *Store) UpdateSettings(ctx context.Context, as directory.Principal, box 
 		if len(data) > maxSettings {
 			return set, fault.New(fault.TooLarge, "the settings are too large")
 		}
-		tag, err := h.db.Exec(ctx, `
-			insert into mail.settings as s (mailbox, version, data) values ($1, $2 + 1, $3)
-			on conflict (mailbox) do update set version = excluded.version, data = excluded.data where s.version = $2`,
-			int64(box), version, jsonText(data))
-		if err != nil {
+		written, err := writeSettings(ctx, h, box, version, data, set.OutOfOffice.State != "")
+		if err != nil || written {
 			return set, err
-		}
-		if tag.RowsAffected() == 1 {
-			return set, nil
 		}
 	}
 	return set, fault.New(fault.Conflict, "the settings keep being changed by others")
+}
+
+// writeSettings replaces the settings that had a version. Whether there is an absence
+// notice stands in the counter row too, where a delivery sees it for nothing.
+func writeSettings(ctx context.Context, h *home, box store.MailboxID, version int64, data []byte, away bool) (written bool, err error) {
+	err = h.db.Tx(ctx, func(ctx context.Context, tx *pgdb.Tx) error {
+		written = false
+		b := &pgx.Batch{}
+		b.Queue("select from mail.mailbox where id = $1 for update", int64(box)) // first, as everywhere
+		b.Queue(`
+			insert into mail.settings as s (mailbox, version, data) values ($1, $2 + 1, $3)
+			on conflict (mailbox) do update set version = excluded.version, data = excluded.data where s.version = $2`,
+			int64(box), version, jsonText(data)).
+			Exec(func(tag pgconn.CommandTag) error {
+				written = tag.RowsAffected() == 1
+				return nil
+			})
+		b.Queue(`
+			update mail.mailbox set away = $3 where id = $1 and away <> $3
+				and exists (select from mail.settings where mailbox = $1 and version = $2 + 1)`, int64(box), version, away)
+		return tx.SendBatchAndCommit(ctx, b)
+	})
+	return written, err
 }
 
 // casAttempts bounds how often a compare-and-swap is tried.

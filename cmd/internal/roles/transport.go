@@ -9,6 +9,7 @@ import (
 	"waypost/services/lmtp"
 	"waypost/services/meeting"
 	"waypost/services/smtp"
+	"waypost/services/vacation"
 )
 
 // deliverer puts messages into mailboxes, near (delivery.Service) or far
@@ -19,7 +20,10 @@ type deliverer interface {
 
 // deliverNear stores in this process.
 func (p *Program) deliverNear() *delivery.Service {
-	d := delivery.New(p.mail, delivery.Options{Calendars: p.meetings(), MaxSize: int64(p.Config.SMTP.MaxMessageSize), Log: p.Log, Metrics: p.Health.Registry})
+	d := delivery.New(p.mail, delivery.Options{
+		Calendars: p.meetings(), Away: vacation.New(p.mail, p.dir, vacation.Options{Log: p.Log}),
+		MaxSize: int64(p.Config.SMTP.MaxMessageSize), Log: p.Log, Metrics: p.Health.Registry,
+	})
 	p.deliver = d
 	return d
 }
