@@ -87,7 +87,7 @@ func (p *SignInProblem) Renewable() bool { return p.Why == MustChange || p.Why =
 // application passwords.
 var programs = map[string]bool{
 	"imap": true, "pop3": true, "submission": true, "eas": true, "ldap": true, "dav": true,
-	"caldav": true, "carddav": true, "autodiscover": true, "sieve": true,
+	"caldav": true, "carddav": true, "autodiscover": true, "sieve": true, "jmap": true,
 }
 
 // Program tells whether the credentials came to a door for programs.

@@ -42,6 +42,8 @@ type Query struct {
 	AnchorOffset int
 	Limit        int  // at most 1,000; 0 means 100
 	Total        bool // is wanted
+	// Find asks where these items are in the whole answer.
+	Find []ItemID
 }
 
 // Found is the answer to a Query.
@@ -50,6 +52,8 @@ type Found struct {
 	Items    []ItemID
 	Position int // of the first item
 	Total    int // -1 when it was not asked for
+	// At tells where those of Query.Find are that are in the answer.
+	At map[ItemID]int
 }
 
 // Op joins conditions.

@@ -419,6 +419,20 @@ type OutOfMessage struct {
 type Settings struct {
 	OutOfOffice OutOfOffice      `json:"outOfOffice,omitzero"`
 	Calendar    CalendarSettings `json:"calendar,omitzero"`
+	// Identities are what the owner says of the addresses that it sends from.
+	Identities []Identity `json:"identities,omitempty"`
+}
+
+// Identity is an address to send from, with what belongs to it. One whose ID the
+// directory's addresses give is about such an address; others the owner made.
+type Identity struct {
+	ID            string         `json:"id"`
+	Name          string         `json:"name,omitempty"`
+	Email         string         `json:"email"`
+	ReplyTo       []mail.Address `json:"replyTo,omitempty"`
+	Bcc           []mail.Address `json:"bcc,omitempty"`
+	TextSignature string         `json:"text,omitempty"`
+	HTMLSignature string         `json:"html,omitempty"`
 }
 
 // Recoverable is an item that was deleted for good.

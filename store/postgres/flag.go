@@ -152,15 +152,17 @@ func (w *marks) write(c *change) {
 	// Most changes set the same flags and nothing else: then one short
 	// statement does, without a row for each item.
 	if same(w.flags) && allNil(w.keywords) && allNil(w.props) {
-		c.last.Queue(`update mail.entry set changed_seq = $2, flags = $3, keywords = null, props = null
-			where mailbox = $1 and item = any($4)`, int64(c.box), int64(c.seq), w.flags[0], w.items)
+		c.last.Queue(`update mail.entry set changed_seq = $2, flags = $3, keywords = null, props = null,
+			shown_seq = case when flags & $5 <> 0 and $3 & $5 = 0 then $2 else shown_seq end
+			where mailbox = $1 and item = any($4)`, int64(c.box), int64(c.seq), w.flags[0], w.items, int32(store.Deleted))
 		return
 	}
 	c.last.Queue(`
-		update mail.entry e set changed_seq = $2, flags = u.flags, keywords = string_to_array(u.keywords, ' '), props = u.props::jsonb
+		update mail.entry e set changed_seq = $2, flags = u.flags, keywords = string_to_array(u.keywords, ' '), props = u.props::jsonb,
+			shown_seq = case when e.flags & $7 <> 0 and u.flags & $7 = 0 then $2 else shown_seq end
 		from unnest($3::bigint[], $4::int[], $5::text[], $6::text[]) as u (item, flags, keywords, props)
 		where e.mailbox = $1 and e.item = u.item`,
-		int64(c.box), int64(c.seq), w.items, w.flags, w.keywords, w.props)
+		int64(c.box), int64(c.seq), w.items, w.flags, w.keywords, w.props, int32(store.Deleted))
 }
 
 func same(list []int32) bool {

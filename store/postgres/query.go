@@ -430,7 +430,14 @@ func (l *hits) window(ctx context.Context, q *store.Query, found *store.Found) (
 		}
 		found.Position = start
 	}
-	if q.Anchor == 0 && !q.Collapse {
+	find := make(map[store.ItemID]bool, len(q.Find))
+	for _, item := range q.Find {
+		find[item] = true
+	}
+	if len(find) > 0 {
+		found.At = make(map[store.ItemID]int)
+	}
+	if q.Anchor == 0 && !q.Collapse && len(find) == 0 {
 		rows, err := l.read(ctx, start, q.Limit)
 		for _, r := range rows {
 			found.Items = append(found.Items, r.item)
@@ -456,12 +463,16 @@ func (l *hits) window(ctx context.Context, q *store.Query, found *store.Found) (
 			if r.item == q.Anchor {
 				at = len(items)
 			}
+			if find[r.item] {
+				found.At[r.item] = len(items)
+				delete(find, r.item)
+			}
 			items = append(items, r.item)
 		}
 		if q.Anchor != 0 && at >= 0 {
 			start = max(0, at+q.AnchorOffset)
 		}
-		if len(rows) < n || (q.Anchor == 0 || at >= 0) && len(items) >= start+q.Limit {
+		if len(rows) < n || len(find) == 0 && (q.Anchor == 0 || at >= 0) && len(items) >= start+q.Limit {
 			break
 		}
 	}

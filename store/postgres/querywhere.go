@@ -88,7 +88,7 @@ func (x *querier) inThread(cond string) string {
 // text is the condition that the index of words found an item, or that a newer one
 // has the words in its listing columns.
 func (x *querier) text(c *store.Condition) string {
-	list := phrases(c.Text)
+	list := store.Words(c.Text)
 	if len(list) == 0 {
 		return "true"
 	}
@@ -182,41 +182,4 @@ func (x *querier) those(ctx context.Context, after store.ItemID, fn func(*mail.S
 		return "", err
 	}
 	return among("e.item", found, x.arg), nil
-}
-
-// phrases divides what somebody looks for into folded words; what stands between
-// quotation marks is one, in which a backslash takes the next character as it is
-// (RFC 8621 section 4.4.1).
-func phrases(s string) (list []string) {
-	var word strings.Builder
-	end := func() {
-		if w := strings.Join(strings.Fields(fold(word.String())), " "); w != "" {
-			list = append(list, w)
-		}
-		word.Reset()
-	}
-	var quote rune
-	escaped := false
-	for i, r := range s {
-		switch {
-		case escaped:
-			word.WriteRune(r)
-			escaped = false
-		case quote != 0 && r == '\\':
-			escaped = true
-		case quote != 0 && r == quote:
-			end()
-			quote = 0
-		case quote != 0:
-			word.WriteRune(r)
-		case (r == '"' || r == '\'') && word.Len() == 0 && strings.ContainsRune(s[i+1:], r):
-			quote = r
-		case r == ' ' || r == '\t' || r == '\r' || r == '\n':
-			end()
-		default:
-			word.WriteRune(r)
-		}
-	}
-	end()
-	return list
 }

@@ -68,7 +68,7 @@ func (s *Store) testWords(ctx context.Context, h *home, box store.MailboxID, c *
 	if !ok {
 		return found, fault.New(fault.Invalid, "no such field")
 	}
-	list := phrases(c.Text)
+	list := store.Words(c.Text)
 	if len(list) > maxWords {
 		return found, fault.New(fault.Limit, "more than %d words", maxWords)
 	}

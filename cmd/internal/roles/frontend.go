@@ -19,12 +19,13 @@ import (
 	"waypost/services/autodiscover"
 	"waypost/services/dav"
 	"waypost/services/eas"
+	"waypost/services/jmap"
 	"waypost/services/publish"
 	"waypost/services/signin"
 )
 
-// Frontend serves phones and calendar programs over HTTP: ActiveSync, CalDAV,
-// CardDAV and Autodiscover.
+// Frontend serves phones, calendar programs and web mail over HTTP: ActiveSync,
+// CalDAV, CardDAV, JMAP and Autodiscover.
 func (p *Program) Frontend(ctx context.Context) error {
 	seal, err := p.sealer()
 	if err != nil {
@@ -47,6 +48,9 @@ func (p *Program) Frontend(ctx context.Context) error {
 		Log: p.Log, ClientAddr: clientAddr, Scheduler: p.meetings(),
 	})
 	feeds := publish.New(p.mail, p.dir, publish.Options{Log: p.Log, ClientAddr: clientAddr})
+	programs := jmap.New(p.mail, p.dir, p.gate, jmap.Options{
+		Site: p.site(), Log: p.Log, ClientAddr: clientAddr, Secure: secure,
+	})
 	encrypted, err := p.listen(ctx, "https", p.Config.Listen.HTTPS)
 	if err != nil {
 		return err
@@ -55,7 +59,7 @@ func (p *Program) Frontend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	routes := p.routes(phones, finder, calendars, feeds, pages)
+	routes := p.routes(phones, finder, calendars, feeds, programs, pages)
 
 	plain, err := p.listen(ctx, "http", p.Config.Listen.HTTP)
 	if err != nil {
@@ -82,13 +86,14 @@ func (p *Program) Frontend(ctx context.Context) error {
 	p.part("phones", func(ctx context.Context) error {
 		<-ctx.Done()
 		phones.Stop()
+		programs.Stop()
 		return nil
 	})
 	return nil
 }
 
 // routes is the thin router in front of the doors.
-func (p *Program) routes(phones, finder, calendars, feeds, pages http.Handler) http.Handler {
+func (p *Program) routes(phones, finder, calendars, feeds, programs, pages http.Handler) http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPFromXFFHeader(echo.TrustLoopback(true), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false))
@@ -117,6 +122,8 @@ func (p *Program) routes(phones, finder, calendars, feeds, pages http.Handler) h
 		e.RouteNotFound(path, echo.WrapHandler(http.HandlerFunc(dav.Redirect)))
 	}
 	e.Any(publish.Prefix+"*", echo.WrapHandler(feeds))
+	e.RouteNotFound(jmap.Prefix+"*", echo.WrapHandler(programs))
+	e.RouteNotFound(jmap.WellKnown, echo.WrapHandler(programs))
 	for _, path := range signin.Prefixes() {
 		if strings.HasSuffix(path, "/") {
 			path += "*"
