@@ -43,9 +43,11 @@ var rooms = []rule{
 
 	// What the store reads of an object's text, without I/O.
 	{"store/object", "store " + formats},
+	// Text as words that are looked for, without I/O.
+	{"store/words", ""},
 
 	// SQL lives here, each with a schema of its own.
-	{"store/postgres", "store store/feed store/object directory internal/ migrations"},
+	{"store/postgres", "store store/feed store/object store/words directory internal/ migrations"},
 	{"store/feed", "store directory internal/ migrations"},
 	{"directory/postgres", "directory directory/authn directory/schema directory/tree directory/access directory/index internal/ migrations"},
 	{"services/*/postgres", "services/*/.. directory internal/ migrations"},
