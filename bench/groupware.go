@@ -65,6 +65,7 @@ func (b *bench) groupwareComparisons() []comparison {
 	}
 	return []comparison{
 		dav("dav", "sogo", 3, 2000, davers, figures("4 calendars of 500", true), "-reads", "20"),
+		dav("dav-16", "sogo", 3, 4000, 16, figures("16 calendars of 250", false)[:1], "-reads", "1"),
 		dav("dav-radicale", "radicale", 3, 400, davers, figures("4 calendars of 100 (peer: Radicale)", false), "-reads", "10"),
 		dav("dav-1000", "", 3, 1000, 1, figures("1 connection, calendar of 1,000", false), "-reads", "20"),
 		dav("dav-20000", "", 1, 20000, 1, figures("1 connection, calendar of 20,000", false), "-reads", "20"),

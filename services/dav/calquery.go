@@ -270,10 +270,8 @@ func (s *Server) multiget(ctx context.Context, r *request, res *resource, n *nod
 	if r.data, err = readData(n.child(davName("prop")), time.UTC); err != nil {
 		return err
 	}
-	if r.data != nil && res.is(isCalendar) && r.data.expand != nil {
-		if r.data.floating, err = s.floating(ctx, r, res); err != nil {
-			return err
-		}
+	if err := s.placeData(ctx, r, res); err != nil {
+		return err
 	}
 	m := r.multistatus(readAsked(n))
 	var names, hrefs []string
@@ -305,6 +303,15 @@ func (s *Server) multiget(ctx context.Context, r *request, res *resource, n *nod
 		return err
 	}
 	return m.end(nil)
+}
+
+// placeData finds out where times without a zone are, if the texts that are asked
+// for depend on it.
+func (s *Server) placeData(ctx context.Context, r *request, res *resource) (err error) {
+	if r.data != nil && res.is(isCalendar) && (r.data.expand != nil || r.data.limit != nil) {
+		r.data.floating, err = s.floating(ctx, r, res)
+	}
+	return err
 }
 
 var errOutside = errors.New("not in this collection")

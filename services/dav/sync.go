@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"waypost/internal/fault"
 	"waypost/store"
@@ -79,11 +80,10 @@ func (s *Server) syncCollection(ctx context.Context, r *request, res *resource, 
 	if err != nil {
 		return err
 	}
-	floating, err := s.floating(ctx, r, res)
-	if err != nil {
+	if r.data, err = readData(n.child(davName("prop")), time.UTC); err != nil {
 		return err
 	}
-	if r.data, err = readData(n.child(davName("prop")), floating); err != nil {
+	if err := s.placeData(ctx, r, res); err != nil {
 		return err
 	}
 	m := r.multistatus(readAsked(n))
