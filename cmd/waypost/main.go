@@ -41,6 +41,8 @@ type cli struct {
 	Delegate    delegateCmd    `cmd:"" help:"Let somebody administer a part of the organisation."`
 	Org         orgCmd         `cmd:"" help:"Organisations to test with."`
 	Policy      policyCmd      `cmd:"" help:"Policies for passwords and lock-out."`
+	OAuth       oauthCmd       `cmd:"" name:"oauth" help:"Programs that people may give access to (OAuth 2.1)."`
+	Session     sessionCmd     `cmd:"" help:"Where people are signed in, and to sign them out."`
 	Audit       auditCmd       `cmd:"" help:"The log of every change of the directory."`
 	Calendar    calendarCmd    `cmd:"" help:"Calendars of people: their own, those of the Internet, birthdays; and secret addresses for them."`
 	AddressBook addressBookCmd `cmd:"" name:"addressbook" help:"Address books of people."`
@@ -176,6 +178,11 @@ var commands = map[string]struct {
 	"user app-password add <address> <name>":    {needDirectory, (*app).appPasswordAdd, "waypost user app-password add ann@example.org phone"},
 	"user app-password list <address>":          {needDirectory, (*app).appPasswordList, "waypost user app-password list ann@example.org"},
 	"user app-password remove <address> <name>": {needDirectory, (*app).appPasswordRemove, "waypost user app-password remove ann@example.org phone"},
+	"oauth client add <id>":                     {needDirectory, (*app).clientAdd, "waypost oauth client add thunderbird --name Thunderbird --redirect http://127.0.0.1/"},
+	"oauth client list":                         {needDirectory, (*app).clientList, "waypost oauth client list"},
+	"oauth client remove <id>":                  {needDirectory, (*app).clientRemove, "waypost oauth client remove thunderbird"},
+	"session list <address>":                    {needDirectory, (*app).sessionList, "waypost session list ann@example.org"},
+	"session end <address>":                     {needDirectory, (*app).sessionEnd, "waypost session end ann@example.org"},
 	"user totp enable <address>":                {needDirectory, (*app).factorEnable, "waypost user totp enable ann@example.org --code 123456"},
 	"user totp disable <address>":               {needDirectory, (*app).factorDisable, "waypost user totp disable ann@example.org"},
 	"user totp show <address>":                  {needDirectory, (*app).factorShow, "waypost user totp show ann@example.org"},

@@ -156,6 +156,9 @@ func (s *Server) lookup(ctx context.Context, r *request, escaped string) (*resou
 		top = names[0]
 	}
 	switch {
+	case top == "calendars" && !r.who.May(directory.ScopeCalendar), top == "addressbooks" && !r.who.May(directory.ScopeContacts):
+		// RFC 6750 section 3.1: the token was granted for other things.
+		return nil, fault.New(fault.Denied, "the token was not granted for this")
 	case top == "":
 		return &resource{kind: isRoot, href: Prefix}, nil
 	case top == "principals" && (len(names) == 1 || names[1] == "users"):

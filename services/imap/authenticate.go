@@ -13,6 +13,12 @@ var mechanisms = map[string]func(*conn, context.Context, *exchange) error{
 	"LOGIN": (*conn).saslLogin,
 }
 
+// tokenMechanisms are those for access tokens, where such are accepted.
+var tokenMechanisms = map[string]func(*conn, context.Context, *exchange) error{
+	"OAUTHBEARER": (*conn).saslOAuthBearer,
+	"XOAUTH2":     (*conn).saslXOAuth2,
+}
+
 // exchange is the client's side of a SASL exchange.
 type exchange struct {
 	c       *conn
@@ -40,6 +46,9 @@ func (c *conn) authenticate(ctx context.Context) error {
 		return err
 	}
 	run, ok := mechanisms[name]
+	if !ok && c.server.bearers() != nil {
+		run, ok = tokenMechanisms[name]
+	}
 	if !ok {
 		return no("CANNOT", "No such mechanism")
 	}

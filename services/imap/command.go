@@ -96,6 +96,9 @@ func (s *Server) renderCapabilities() {
 	slices.Sort(before)
 	const head = "IMAP4rev2 IMAP4rev1"
 	auth := " AUTH=PLAIN AUTH=LOGIN"
+	if s.bearers() != nil {
+		auth += " AUTH=OAUTHBEARER AUTH=XOAUTH2"
+	}
 	guest := head + " " + strings.Join(before, " ")
 	s.capsTLS = guest + auth
 	s.capsPlain, s.capsDisabled = guest+auth, guest+" LOGINDISABLED"

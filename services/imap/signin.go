@@ -11,8 +11,7 @@ import (
 // maxFailures is how many wrong passwords end a connection.
 const maxFailures = 5
 
-// signIn checks a name and password and makes the connection theirs. It is the
-// one way from not authenticated to authenticated.
+// signIn checks a name and password and makes the connection theirs.
 func (c *conn) signIn(ctx context.Context, login, password string) error {
 	if !c.maySignIn() {
 		return no("PRIVACYREQUIRED", "Start TLS first")
@@ -20,7 +19,17 @@ func (c *conn) signIn(ctx context.Context, login, password string) error {
 	who, err := c.server.accounts.SignIn(ctx, directory.Credentials{
 		Login: login, Password: password, From: c.from, Door: "imap",
 	})
-	if err == nil && who.Mailbox == 0 {
+	if err != nil {
+		c.failed(ctx, err)
+		return err
+	}
+	return c.enter(ctx, who)
+}
+
+// enter makes the connection that of who, who has shown who he is. It is the one
+// way from not authenticated to authenticated.
+func (c *conn) enter(ctx context.Context, who directory.Principal) (err error) {
+	if who.Mailbox == 0 {
 		err = fault.New(fault.Denied, "This account has no mailbox")
 	}
 	if err == nil {

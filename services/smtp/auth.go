@@ -18,7 +18,10 @@ func (s *session) AuthMechanisms() []string {
 	if !s.mayAuth() {
 		return nil
 	}
-	return []string{sasl.Plain, sasl.Login}
+	if s.srv.bearers() == nil {
+		return []string{sasl.Plain, sasl.Login}
+	}
+	return []string{sasl.Plain, sasl.Login, sasl.OAuthBearer, xoauth2}
 }
 
 func (s *session) mayAuth() bool {
@@ -45,6 +48,10 @@ func (s *session) Auth(mech string) (sasl.Server, error) {
 		}), nil
 	case sasl.Login:
 		return &loginServer{check: s.signIn}, nil
+	case sasl.OAuthBearer, xoauth2:
+		if s.srv.bearers() != nil {
+			return &bearerServer{session: s, old: mech == xoauth2}, nil
+		}
 	}
 	return nil, smtpguard.Errorf(504, [3]int{5, 5, 4}, "Mechanism not supported")
 }
@@ -61,10 +68,15 @@ func (s *session) signIn(login, password string) error {
 		return authReply(err)
 	}
 	log.Info("sign-in", "result", "ok")
+	s.enter(who)
+	return nil
+}
+
+// enter makes the session that of who, until what he showed is void.
+func (s *session) enter(who directory.Principal) {
 	ctx, cancel := s.srv.auth.Context(s.conn.Context(), who)
 	stop := context.AfterFunc(ctx, s.conn.Expire)
 	s.who, s.standby = who, func() { stop(); cancel() }
-	return nil
 }
 
 // authReply: only wrong credentials are 535; the library would make every other
