@@ -16,6 +16,9 @@ type Person struct {
 	SentBy  string   // who acts for the person
 	To      []string // DELEGATED-TO
 	From    []string // DELEGATED-FROM
+	// Mail is EMAIL where Address is another one, as iCloud has it: whence the
+	// person's mail comes. It is only read.
+	Mail string
 }
 
 // address takes mailto: off.
@@ -48,10 +51,11 @@ func ParsePerson(p *Property) Person {
 		To:      addresses(p.Param("DELEGATED-TO")),
 		From:    addresses(p.Param("DELEGATED-FROM")),
 	}
-	if !strings.Contains(who.Address, "@") {
-		if email := address(p.ParamText("EMAIL")); email != "" {
-			who.Address = email
-		}
+	switch email := address(p.ParamText("EMAIL")); {
+	case !strings.Contains(who.Address, "@") && email != "":
+		who.Address = email
+	case !strings.EqualFold(email, who.Address):
+		who.Mail = email
 	}
 	return who
 }

@@ -218,6 +218,12 @@ func (s Side) Answer(text []byte, a Answer) (Result, error) {
 		id = now.id(t)
 	} else if now.master == nil {
 		id = now.order[0]
+		for _, one := range now.order {
+			if !cancelled(now.parts[one]) {
+				id = one
+				break
+			}
+		}
 	}
 	target := now.before(id)
 	if target == nil {

@@ -64,6 +64,8 @@ type Message struct {
 	To       []Person
 	Calendar *ical.Component // VCALENDAR with METHOD
 	Comment  string
+	// Language of the words that people read, as BCP 47 names it; empty: English.
+	Language string
 	// Automatic says that no person wrote it: a room answers.
 	Automatic bool
 }
@@ -75,6 +77,9 @@ type Result struct {
 	// Remove says that the copy goes.
 	Remove   bool
 	Messages []Message
+	// Remember, if not nil, is to be kept where no calendar shows it, and to be
+	// given with the next message about the event as long as there is no copy.
+	Remember []byte
 	// Why says in a word what was done, for logs.
 	Why string
 }

@@ -15,8 +15,25 @@ type Incoming struct {
 	Method   string
 	UID      string
 	Text     []byte
-	From     []string // the addresses of the mail's From, Sender and envelope
+	From     []string // the addresses of the mail's From that are believed
 	Calendar *ical.Component
+	// Earlier is what was remembered of the event (Result.Remember), of which there
+	// is no copy.
+	Earlier []byte
+}
+
+// Remembered is what was remembered of an event as the cancellation that it was.
+func Remembered(text []byte) (*Incoming, error) {
+	in, err := ReadIncoming(text, "CANCEL")
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range in.Calendar.Parts(names...) {
+		if who, ok := c.Organizer(); ok { // the mail was from there
+			in.From = append(in.From, who.Address)
+		}
+	}
+	return in, nil
 }
 
 // ReadIncoming reads a calendar that came by mail; the method is that of the
@@ -82,6 +99,9 @@ func (s Side) Receive(copyText []byte, in *Incoming) (Result, error) {
 		if mine {
 			return ignore("own invitation")
 		}
+		if old == nil && (in.Method == "REQUEST" || in.Method == "CANCEL") {
+			return s.first(msg, organizer, in)
+		}
 		if old != nil {
 			if why := s.mayChange(old, organizer, in); why != "" {
 				return ignore("%s", why)
@@ -111,34 +131,63 @@ func (s Side) Receive(copyText []byte, in *Incoming) (Result, error) {
 	return ignore("only to be read")
 }
 
+// first is a message about an event of which there is no copy. A cancellation may
+// have overtaken the invitation, which must not place what is dead already: so it
+// is remembered, as the copy that there would be.
+func (s Side) first(msg *series, organizer ical.Person, in *Incoming) (Result, error) {
+	early, err := s.open(in.Earlier)
+	if err != nil || early != nil && (early.uid != msg.uid || s.mayChange(early, organizer, in) != "") {
+		early = nil // somebody else's word of it
+	}
+	if in.Method == "REQUEST" {
+		r, err := s.requested(early, msg)
+		if err == nil && r.Text == nil {
+			r.Why = "cancelled already"
+		}
+		return r, err
+	}
+	if early == nil {
+		if !s.sentBy(in, organizer) {
+			return ignore("not sent by the organizer")
+		}
+		early = msg.clone(s)
+		for _, id := range msg.order {
+			early.drop(id)
+		}
+	}
+	r, err := s.cancelledBy(early, msg)
+	if err == nil && r.Text != nil {
+		r = Result{Remember: r.Text, Why: "cancelled before it came"}
+	}
+	return r, err
+}
+
 func ignore(format string, args ...any) (Result, error) {
 	return Result{Why: fmt.Sprintf(format, args...)}, nil
 }
 
-// mayChange tells why a message may not change a copy; empty when it may. Who
-// invites is who invited before, and the mail is from there (RFC 5546 section
-// 6.1.1, RFC 6047 section 3): a forwarded message is somebody else's.
+// mayChange tells why a message may not change a copy; empty when it may. The
+// mail is from who invited before, or whom the copy names as acting for it (RFC
+// 5546 section 6.1.1, RFC 6047 section 3): a forwarded message is somebody else's,
+// and whom it names itself counts nothing.
 func (s Side) mayChange(old *series, organizer ical.Person, in *Incoming) string {
 	was, ok := old.organizer()
 	if !ok {
 		return "an appointment of one's own"
 	}
-	if s.canon(was.Address) != s.canon(organizer.Address) {
-		if !s.sentBy(in, was) {
-			return "from another organizer"
-		}
+	switch {
+	case s.sentBy(in, was):
 		return ""
+	case s.canon(was.Address) != s.canon(organizer.Address):
+		return "from another organizer"
 	}
-	if !s.sentBy(in, was) && !s.sentBy(in, organizer) {
-		return "not sent by the organizer"
-	}
-	return ""
+	return "not sent by the organizer"
 }
 
 // sentBy tells whether the mail is from somebody, or from who acts for it. That
-// one does so is only its own word: it has to be of the same house.
+// one does so may be only its own word: it has to be of the same house.
 func (s Side) sentBy(in *Incoming, who ical.Person) bool {
-	return s.from(in, who.Address) || who.SentBy != "" && s.from(in, who.SentBy) && strings.EqualFold(domain(who.SentBy), domain(who.Address))
+	return s.from(in, who.Address) || who.Mail != "" && s.from(in, who.Mail) || who.SentBy != "" && s.from(in, who.SentBy) && strings.EqualFold(domain(who.SentBy), domain(who.Address))
 }
 
 func (s Side) from(in *Incoming, address string) bool {
@@ -341,9 +390,6 @@ func (s Side) place(c, known *ical.Component, moved bool) {
 // cancelledBy is a cancellation. What is cancelled as a whole stays to be seen, as
 // cancelled; an instance is taken out.
 func (s Side) cancelledBy(old, msg *series) (Result, error) {
-	if old == nil {
-		return ignore("nothing known of it")
-	}
 	now, changed := old.clone(s), false
 	for _, id := range msg.order {
 		c := msg.parts[id]
@@ -391,7 +437,16 @@ func (s Side) cancelledBy(old, msg *series) (Result, error) {
 			changed = true
 			now.exclude(id)
 			now.markGone(id, msg.mark(c))
-		case known != nil && !cancelled(known):
+		case known == nil: // the invitation to it may follow, and is older
+			one := c.Clone()
+			one.Remove("ATTENDEE")
+			s.invite(one)
+			one.SetValue("STATUS", "CANCELLED")
+			s.place(one, nil, true)
+			now.put(id, one)
+			now.adopt(msg, c)
+			changed = true
+		case !cancelled(known):
 			changed = true
 			known.SetValue("STATUS", "CANCELLED")
 			known.SetValue("X-MICROSOFT-CDO-BUSYSTATUS", "FREE")

@@ -106,9 +106,12 @@ func (e *series) put(id string, c *ical.Component) {
 	}
 }
 
-// drop takes an instance's component out.
+// drop takes a component out.
 func (e *series) drop(id string) {
 	e.cal.RemovePart(e.parts[id])
+	if id == "" {
+		e.master, e.rule = nil, nil
+	}
 	delete(e.parts, id)
 	e.order = slices.DeleteFunc(e.order, func(o string) bool { return o == id })
 }

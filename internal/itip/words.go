@@ -12,32 +12,23 @@ import (
 
 // Subject is the mail's subject.
 func (m *Message) Subject() string {
-	c := m.first()
-	title := strings.Join(strings.Fields(c.Text("SUMMARY")), " ")
+	t := tongueOf(m.Language)
+	title := strings.Join(strings.Fields(m.first().Text("SUMMARY")), " ")
 	if title == "" {
-		title = "(no title)"
+		title = t.untitled
 	}
-	switch m.Kind {
-	case Update:
-		return "Updated: " + title
-	case Cancellation:
-		return "Cancelled: " + title
-	case Proposal:
-		return "New time proposed: " + title
-	case ProposalDeclined:
-		return "Proposed time declined: " + title
-	case Reply:
-		switch m.status() {
-		case Accepted:
-			return "Accepted: " + title
-		case Declined:
-			return "Declined: " + title
-		case Tentative:
-			return "Tentative: " + title
-		}
-		return "Answer: " + title
+	if m.Kind == Reply {
+		return strings.Replace(byStatus(t.answers, m.status()), "{title}", title, 1)
 	}
-	return title
+	return strings.Replace(t.subjects[m.Kind], "{title}", title, 1)
+}
+
+// byStatus gives an answer's text, the one for all others where it has none.
+func byStatus(texts map[string]string, status string) string {
+	if text, ok := texts[status]; ok {
+		return text
+	}
+	return texts[""]
 }
 
 func (m *Message) first() *ical.Component { return m.Calendar.Parts(names...)[0] }
@@ -59,42 +50,18 @@ func called(p Person) string {
 
 // words are what a person reads.
 func (m *Message) words() (plain, page string) {
+	t := tongueOf(m.Language)
 	c := m.first()
-	who := called(m.From)
-	var say string
-	switch m.Kind {
-	case Invitation:
-		say = who + " invites you."
-	case Update:
-		say = who + " has changed the meeting."
-	case Cancellation:
-		if cancelled(c) {
-			say = who + " has cancelled the meeting."
-		} else {
-			say = who + " has taken you off the list of those invited."
-		}
-	case Proposal:
-		say = who + " proposes another time."
-	case ProposalDeclined:
-		say = who + " keeps the time of the meeting."
-	case Question:
-		say = who + " asks for the newest version of the meeting."
-	default:
-		switch m.status() {
-		case Accepted:
-			say = who + " accepts."
-		case Declined:
-			say = who + " declines."
-		case Tentative:
-			say = who + " comes perhaps."
-		case Delegated:
-			say = who + " sends somebody else."
-		default:
-			say = who + " has answered."
-		}
+	say := t.says[m.Kind]
+	switch {
+	case m.Kind == Reply:
+		say = byStatus(t.replies, m.status())
+	case m.Kind == Cancellation && !cancelled(c):
+		say = t.taken
 	}
+	say = strings.Replace(say, "{who}", called(m.From), 1)
 	if m.Sender != "" {
-		say += " (Sent by " + m.Sender + ".)"
+		say += strings.Replace(t.sentBy, "{who}", m.Sender, 1)
 	}
 	type row struct{ name, value string }
 	var rows []row
@@ -103,14 +70,14 @@ func (m *Message) words() (plain, page string) {
 			rows = append(rows, row{name, value})
 		}
 	}
-	add("What", c.Text("SUMMARY"))
+	add(t.what, c.Text("SUMMARY"))
 	zones := ical.ZonesOf(m.Calendar, nil)
 	for i, one := range m.Calendar.Parts(names...) {
 		if i == 0 || one.Prop("RECURRENCE-ID") != nil && c.Prop("RECURRENCE-ID") != nil && i < 20 {
-			add("When", when(one, zones))
+			add(t.when, t.span(one, zones))
 		}
 	}
-	add("Where", c.Text("LOCATION"))
+	add(t.where, c.Text("LOCATION"))
 	if m.Kind == Invitation || m.Kind == Update {
 		var names []string
 		for _, p := range c.Attendees() {
@@ -120,11 +87,15 @@ func (m *Message) words() (plain, page string) {
 			}
 			names = append(names, called(Person{p.Address, p.Name}))
 		}
-		add("Who", strings.Join(names, ", "))
+		add(t.who, strings.Join(names, t.comma))
 	}
 	var b, h strings.Builder
 	b.WriteString(say + "\n\n")
-	h.WriteString("<html><body><p>" + html.EscapeString(say) + "</p><table>")
+	body := "<body>"
+	if t.rightToLeft {
+		body = `<body dir="rtl">`
+	}
+	h.WriteString("<html>" + body + "<p>" + html.EscapeString(say) + "</p><table>")
 	if m.Comment != "" {
 		b.WriteString(m.Comment + "\n\n")
 	}
@@ -150,34 +121,32 @@ func lines(text string) string {
 	return strings.ReplaceAll(html.EscapeString(text), "\n", "<br>")
 }
 
-const (
-	dayForm   = "Monday, 2 January 2006"
-	clockForm = "15:04"
-)
+const clockForm = "15:04"
 
-// when says when a component is, in its own zone.
-func when(c *ical.Component, zones *ical.Zones) string {
+// span says when a component is, in its own zone.
+func (t *tongue) span(c *ical.Component, zones *ical.Zones) string {
 	start, end, err := ical.Span(c, zones)
 	if err != nil {
 		return ""
 	}
 	from, to := start.Time.Wall, end.Time.Wall
+	between := func(a, b string) string { return fill(t.to, "{from}", a, "{to}", b) }
 	var text string
 	switch {
 	case start.Time.Date:
-		text = from.Format(dayForm)
+		text = t.on(t.day, from)
 		if last := to.AddDate(0, 0, -1); last.After(from) {
-			text += " to " + last.Format(dayForm)
+			text = between(text, t.on(t.day, last))
 		}
-		text += " (all day)"
+		text = fill(t.allDay, "{days}", text)
 	default:
-		text = from.Format(dayForm + ", " + clockForm)
+		text = t.on(t.day, from) + t.comma + from.Format(clockForm)
 		switch {
 		case to.Equal(from):
 		case to.Truncate(24 * time.Hour).Equal(from.Truncate(24 * time.Hour)):
-			text += " to " + to.Format(clockForm)
+			text = between(text, to.Format(clockForm))
 		default:
-			text += " to " + to.Format(dayForm+", "+clockForm)
+			text = between(text, t.on(t.day, to)+t.comma+to.Format(clockForm))
 		}
 		switch {
 		case start.Time.UTC:
@@ -187,37 +156,33 @@ func when(c *ical.Component, zones *ical.Zones) string {
 		}
 	}
 	if p := c.Prop("RRULE"); p != nil {
-		text += ", " + repeats(p.Value)
+		text += t.comma + t.repeats(p.Value)
 	}
 	return text
 }
 
-var every = map[recur.Freq][2]string{
-	recur.Yearly: {"year", "years"}, recur.Monthly: {"month", "months"}, recur.Weekly: {"week", "weeks"}, recur.Daily: {"day", "days"},
-}
-
 // repeats says a rule in a few words; what needs many is in the calendar.
-func repeats(value string) string {
+func (t *tongue) repeats(value string) string {
 	rule, err := recur.Parse(value)
-	if err != nil || every[rule.Freq][0] == "" {
-		return "repeating"
+	if err != nil || t.each[rule.Freq][0] == "" {
+		return t.repeating
 	}
-	text := "every " + every[rule.Freq][0]
+	text := t.each[rule.Freq][0]
 	if rule.Interval > 1 {
-		text = fmt.Sprintf("every %d %s", rule.Interval, every[rule.Freq][1])
+		text = fill(t.each[rule.Freq][1], "{n}", fmt.Sprint(rule.Interval))
 	}
 	if rule.Freq == recur.Weekly && len(rule.ByDay) > 0 {
 		var days []string
 		for _, d := range rule.ByDay {
-			days = append(days, d.Weekday.String())
+			days = append(days, t.weekdays[d.Weekday])
 		}
-		text += " on " + strings.Join(days, ", ")
+		text += fill(t.onDays, "{days}", strings.Join(days, t.comma))
 	}
 	switch {
 	case rule.Count > 0:
-		text += fmt.Sprintf(", %d times", rule.Count)
+		text += fill(t.times, "{n}", fmt.Sprint(rule.Count))
 	case !rule.Until.Wall.IsZero():
-		text += " until " + rule.Until.Wall.Format("2 January 2006")
+		text += fill(t.untilDay, "{day}", t.on(t.date, rule.Until.Wall))
 	}
 	return text
 }

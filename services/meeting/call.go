@@ -160,6 +160,9 @@ func (c *call) expand(ctx context.Context, canonical, address string, id directo
 		} else if u, err := c.s.dir.User(ctx, system, t.ID); err == nil {
 			p.Name = u.Name
 		}
+		if p.Name == "" { // it is invited all the same
+			p.Name = p.Address
+		}
 		c.people[strings.ToLower(p.Address)] = strings.ToLower(p.Address)
 		c.side.Members[address] = append(c.side.Members[address], p)
 	}

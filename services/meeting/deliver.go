@@ -136,11 +136,14 @@ func (s *Service) incoming(ctx context.Context, c io.ReaderAt, sum *mail.Summary
 	if err != nil {
 		return nil, err
 	}
-	from := []string{env.From}
-	for _, list := range [][]mail.Address{sum.From, sum.Sender} {
-		for _, a := range list {
-			from = append(from, a.Addr())
-		}
+	// Sender and the envelope are anybody's where nobody signed in; From is what
+	// people see, and what SPF and DKIM are to answer for (DMARC).
+	from := []string{}
+	for _, a := range sum.From {
+		from = append(from, a.Addr())
+	}
+	if len(from) == 0 {
+		from = append(from, env.From)
 	}
 	for _, address := range from {
 		canonical, err := envelope.Canonical(address)
@@ -189,15 +192,21 @@ func (s *Service) receive(ctx context.Context, a *actor, in *itip.Incoming, caus
 		class, role = store.ClassTasks, store.RoleTasks
 	}
 	c := s.call(a, cause)
+	var dead *itip.Incoming
 	err = c.attempts(ctx, func() error {
 		p := store.PutObject{Role: role, UID: in.UID, Once: cause, Limit: a.limit}
 		have, err := s.store.ObjectsByUID(ctx, a.as, a.box, class, in.UID)
 		if err != nil {
 			return err
 		}
+		var was early
 		if len(have) > 0 {
 			p.Folder, p.Item, p.UID = have[0].Folder, have[0].Item, ""
+		} else if was, err = s.recall(ctx, a, in); err != nil {
+			return err
 		}
+		in.Earlier = was.text
+		var remember []byte
 		p.Edit = func(old *store.Object) (store.Edit, error) {
 			var was []byte
 			if old != nil {
@@ -207,7 +216,7 @@ func (s *Service) receive(ctx context.Context, a *actor, in *itip.Incoming, caus
 			if err != nil {
 				return store.Edit{}, err
 			}
-			why = r.Why
+			why, remember = r.Why, r.Remember
 			send, err := c.sends(r, false)
 			if err != nil {
 				return store.Edit{}, err
@@ -220,11 +229,20 @@ func (s *Service) receive(ctx context.Context, a *actor, in *itip.Incoming, caus
 			}
 			return store.Edit{}, errNothing
 		}
-		_, err = s.store.PutObject(ctx, a.as, a.box, p)
+		put, err := s.store.PutObject(ctx, a.as, a.box, p)
+		switch {
+		case errors.Is(err, errNothing) && remember != nil:
+			return s.remember(ctx, a, in, was, remember)
+		case err == nil && put.Created:
+			dead, err = s.overtaken(ctx, a, in, was)
+		}
 		return err
 	})
 	if errors.Is(err, errNothing) {
 		err = nil
+	}
+	if err == nil && dead != nil {
+		return s.receive(ctx, a, dead, cause+" cancelled")
 	}
 	return why, err
 }

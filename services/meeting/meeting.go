@@ -41,6 +41,8 @@ type Store interface {
 	Content(ctx context.Context, as directory.Principal, box store.MailboxID, item store.ItemID) (store.Content, error)
 	NewBlob(ctx context.Context, homeMDB string) (store.BlobWriter, error)
 	Send(ctx context.Context, as directory.Principal, box store.MailboxID, o store.Outgoing) (store.Sent, error)
+	SyncState(ctx context.Context, as directory.Principal, box store.MailboxID, client, scope string) (store.SyncState, error)
+	SaveSyncState(ctx context.Context, as directory.Principal, box store.MailboxID, client, scope string, was int64, data []byte, replaceOnly bool) error
 }
 
 // Directory is what meetings need of the directory.

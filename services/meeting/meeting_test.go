@@ -30,6 +30,7 @@ type people struct {
 	names     []string
 	delegates map[string][]string
 	groups    map[string][]string
+	nameless  string // cannot be looked up
 }
 
 func (d *people) target(name string) directory.Target {
@@ -72,7 +73,7 @@ func (d *people) MaySendTo(context.Context, directory.Sender, directory.ObjectID
 }
 
 func (d *people) User(_ context.Context, _ directory.Principal, id directory.ObjectID) (directory.User, error) {
-	if id < 1 || int(id) > len(d.names) {
+	if id < 1 || int(id) > len(d.names) || d.names[id-1] == d.nameless {
 		return directory.User{}, fault.New(fault.NotFound, "nobody")
 	}
 	name := d.names[id-1]
@@ -371,7 +372,87 @@ func TestGroup(t *testing.T) {
 		t.Errorf("moved %v", moved)
 	}
 	w.want("carol", "g", "ATTENDEE;PARTSTAT=NEEDS-ACTION;RSVP=TRUE:mailto:carol.alias@example.test")
+	w.dir.nameless = "carol"
+	w.put("alice", event("h", append(monday, invite("staff")...)...))
+	w.carry(1)
+	w.want("bob", "h", `CN=carol@example.test;`)
+	w.dir.nameless = ""
 	w.want("bob", "g", `MEMBER="mailto:staff@example.test"`, "ATTENDEE;CUTYPE=GROUP:mailto:staff@example.test")
+}
+
+// arrive delivers a calendar by mail from outside.
+func (w *world) arrive(id, from string, to string, method string, lines ...string) {
+	w.Helper()
+	mail := "From: " + from + "\r\nTo: " + to + "@example.test\r\nContent-Type: text/calendar; method=" + method + "\r\n\r\n" +
+		"BEGIN:VCALENDAR\r\nMETHOD:" + method + "\r\nBEGIN:VEVENT\r\n" + strings.Join(lines, "\r\n") + "\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+	env := envelope.Envelope{ID: id, From: from}
+	for _, err := range w.deliver.DeliverFrom(w.Context(), env, []directory.Target{w.dir.target(to)}, strings.NewReader(mail)) {
+		if err != nil {
+			w.Error(err)
+		}
+	}
+}
+
+// A cancellation that overtakes its invitation is remembered; a newer invitation
+// counts. Who does not invite cancels nothing.
+func TestCancelledFirst(t *testing.T) {
+	w := newWorld(t)
+	uid := func(uid, seq string, more ...string) []string {
+		return append([]string{"UID:" + uid, "SEQUENCE:" + seq, "DTSTAMP:20261120T10000" + seq + "Z", "ORGANIZER:mailto:zoe@other.example", "ATTENDEE:mailto:bob@example.test", "DTSTART:20270111T100000Z", "DTEND:20270111T110000Z", "SUMMARY:Plan"}, more...)
+	}
+	w.arrive("1", "zoe@other.example", "bob", "CANCEL", uid("c", "1", "STATUS:CANCELLED")...)
+	w.arrive("2", "zoe@other.example", "bob", "REQUEST", uid("c", "0")...)
+	if text := w.text("bob", "c"); text != "" {
+		t.Errorf("a dead meeting was placed:\n%s", text)
+	}
+	w.arrive("3", "zoe@other.example", "bob", "REQUEST", uid("c", "2")...)
+	w.want("bob", "c", "SUMMARY:Plan", "SEQUENCE:2", "BUSYSTATUS:TENTATIVE")
+
+	w.arrive("4", "eve@elsewhere.example", "bob", "CANCEL", uid("d", "1", "STATUS:CANCELLED")...)
+	w.arrive("5", "zoe@other.example", "bob", "REQUEST", uid("d", "0")...)
+	w.want("bob", "d", "SUMMARY:Plan")
+
+	w.arrive("6", "zoe@other.example", "bob", "CANCEL", uid("e", "1", "RECURRENCE-ID:20270112T100000Z", "STATUS:CANCELLED")...)
+	w.arrive("7", "zoe@other.example", "bob", "REQUEST", uid("e", "0", "RRULE:FREQ=DAILY;COUNT=3")...)
+	w.want("bob", "e", "RRULE:FREQ=DAILY;COUNT=3", "RECURRENCE-ID:20270112T100000Z", "STATUS:CANCELLED")
+
+	// A room is not booked for it.
+	if _, err := w.store.UpdateSettings(t.Context(), w.as("room1"), w.box("room1"), func(s *store.Settings) error {
+		s.Calendar.Room.Outside = true
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.arrive("8", "zoe@other.example", "room1", "CANCEL", uid("f", "1", "STATUS:CANCELLED")...)
+	w.arrive("9", "zoe@other.example", "room1", "REQUEST", uid("f", "0")...)
+	if text := w.text("room1", "f"); text != "" {
+		t.Errorf("a room was booked for a dead meeting:\n%s", text)
+	}
+	w.arrive("10", "zoe@other.example", "room1", "REQUEST", uid("f", "2")...)
+	w.want("room1", "f", "PARTSTAT=ACCEPTED")
+}
+
+// What is from somebody else than it says changes nothing; who acts for an
+// organizer is whom the copy names, and iCloud's people have two addresses.
+func TestWhoSent(t *testing.T) {
+	w := newWorld(t)
+	lines := func(seq, organizer string, more ...string) []string {
+		return append([]string{"UID:w", "SEQUENCE:" + seq, "DTSTAMP:20261120T10000" + seq + "Z", "ORGANIZER" + organizer, "ATTENDEE:mailto:bob@example.test", "DTSTART:20270111T100000Z", "DTEND:20270111T110000Z", "SUMMARY:Plan " + seq}, more...)
+	}
+	w.arrive("1", "zoe@icloud.example", "bob", "REQUEST", lines("0", ";EMAIL=zoe@icloud.example:mailto:2_X@imip.example")...)
+	w.arrive("2", "eve@icloud.example", "bob", "REQUEST", lines("1", `;SENT-BY="mailto:eve@imip.example":mailto:2_X@imip.example`)...)
+	w.arrive("3", "eve@icloud.example", "bob", "REQUEST", lines("1", `;SENT-BY="mailto:eve@icloud.example";EMAIL=eve@icloud.example:mailto:2_X@imip.example`)...)
+	w.want("bob", "w", "SUMMARY:Plan 0")
+	w.arrive("4", "zoe@icloud.example", "bob", "REQUEST", lines("2", ";EMAIL=zoe@icloud.example:mailto:2_X@imip.example")...)
+	w.want("bob", "w", "SUMMARY:Plan 2")
+
+	w.put("alice", event("a", append(monday, invite("zoe@other.example")...)...))
+	w.carry(1)
+	reply := []string{"UID:a", "DTSTAMP:20261224T100000Z", "ORGANIZER:mailto:alice@example.test", "ATTENDEE;PARTSTAT=ACCEPTED:mailto:zoe@other.example", "DTSTART:20270111T100000Z"}
+	w.arrive("5", "eve@elsewhere.example", "alice", "REPLY", reply...)
+	w.want("alice", "a", "PARTSTAT=NEEDS-ACTION;RSVP=TRUE;SCHEDULE-STATUS=1.1:mailto:zoe@other.example")
+	w.arrive("6", "zoe@other.example", "alice", "REPLY", reply...)
+	w.want("alice", "a", "PARTSTAT=ACCEPTED")
 }
 
 // Mail from outside that shows an address of ours changes nothing here.

@@ -48,6 +48,15 @@ func (s *Service) book(ctx context.Context, a *actor, in *itip.Incoming, env *en
 	if errors.Is(err, errNothing) {
 		err = nil
 	}
+	if err == nil {
+		dead, err := s.overtaken(ctx, a, in, r.early)
+		if err != nil {
+			return why, err
+		}
+		if dead != nil {
+			return s.book(ctx, a, dead, env, cause+" cancelled")
+		}
+	}
 	if why == "pending" && err == nil {
 		err = s.askDelegates(ctx, a, in, cause)
 	}
@@ -63,6 +72,7 @@ type room struct {
 	in       *itip.Incoming
 	who      string // why the organizer may not book; empty when it may
 	cause    string
+	early    early
 }
 
 // booker tells why somebody may not book; empty when it may.
@@ -140,12 +150,21 @@ func (r *room) try(ctx context.Context) (why string, err error) {
 		}
 		was, p.Folder, p.Item, p.UID, p.IfMatch = list[0].Text, list[0].Folder, list[0].Item, "", &list[0].Version
 	}
+	r.early = early{}
+	if len(have) == 0 {
+		if r.early, err = s.recall(ctx, a, r.in); err != nil {
+			return "", err
+		}
+	}
+	r.in.Earlier = r.early.text
 	res, err := r.c.side.Receive(was, r.in)
 	switch {
 	case err != nil:
 		return "", err
 	case r.c.missing():
 		return "", errMissing
+	case res.Remember != nil:
+		return res.Why, s.remember(ctx, a, r.in, r.early, res.Remember)
 	case res.Text == nil:
 		return res.Why, errNothing
 	case itip.Cancelled(res.Text):
