@@ -419,6 +419,9 @@ type OutOfMessage struct {
 type Settings struct {
 	OutOfOffice OutOfOffice      `json:"outOfOffice,omitzero"`
 	Calendar    CalendarSettings `json:"calendar,omitzero"`
+	// Language is that of what the product writes in the owner's name, as BCP 47
+	// names it; empty: English.
+	Language string `json:"language,omitempty"`
 	// Identities are what the owner says of the addresses that it sends from.
 	Identities []Identity `json:"identities,omitempty"`
 }

@@ -18,6 +18,8 @@ type actor struct {
 	owner directory.User
 	side  itip.Side
 	limit int64
+	// language is that of the words in the owner's mail.
+	language string
 }
 
 var system = directory.System("meetings")
@@ -47,7 +49,7 @@ func (s *Service) actor(ctx context.Context, as directory.Principal, id director
 		return nil, err
 	}
 	return &actor{
-		as: as, box: as.Mailbox, owner: u, limit: u.Quota,
+		as: as, box: as.Mailbox, owner: u, limit: u.Quota, language: set.Language,
 		side: itip.Side{Address: u.Address, Aliases: u.Addresses, Name: u.Name, Now: s.o.Now(), Zone: zoneOf(set.Calendar)},
 	}, nil
 }

@@ -196,6 +196,10 @@ func (c *call) outgoing(list []itip.Message) ([]store.Outgoing, error) {
 		// Not the text: its DTSTAMP is another one when a delivery is repeated.
 		h.Write([]byte(strconv.Itoa(i) + "\x00" + m.Subject()))
 		o.Key = "meeting " + hex.EncodeToString(h.Sum(nil))
+		m.Language = c.a.language
+		if !m.Automatic { // as in Exchange, whatever program its writer uses
+			o.SaveRole = store.RoleSent
+		}
 		body := m.Mail(o.Key, c.side.Now)
 		sum, err := mail.Parse(bytes.NewReader(body))
 		if err != nil {
