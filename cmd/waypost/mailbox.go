@@ -29,8 +29,9 @@ type mailboxCmd struct {
 	Show struct {
 		Address string `arg:""`
 	} `cmd:"" help:"Show a mailbox's folders and sizes."`
-	Deleted deletedCmd `cmd:"" help:"List what was deleted for good and can still be restored."`
-	Restore restoreCmd `cmd:"" help:"Bring back what was deleted for good."`
+	Settings mailboxSettingsCmd `cmd:"" help:"Show time zone, working hours and language of somebody, or change them; what is not named stays."`
+	Deleted  deletedCmd         `cmd:"" help:"List what was deleted for good and can still be restored."`
+	Restore  restoreCmd         `cmd:"" help:"Bring back what was deleted for good."`
 }
 
 type mailboxImportCmd struct {

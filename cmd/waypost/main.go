@@ -151,6 +151,7 @@ var commands = map[string]struct {
 	"directory prep domain <domain>":        {needTree, (*app).prepDomain, "waypost directory prep domain example.org"},
 	"delegate <admin>":                      {needTree, (*app).delegate, "waypost delegate helpdesk@example.org --on Sales/North --allow reset-password,edit-users"},
 	"org generate":                          {needNothing, (*app).orgGenerate, "waypost org generate --scale lab --seed 7 --ldif lab.ldif"},
+	"mailbox settings <address>":            {needMail, (*app).mailboxSettings, "waypost mailbox settings ann@example.org --zone Europe/Berlin --hours mon-fri=08:00-16:30 --language de"},
 	"mailbox show <address>":                {needMail, (*app).mailboxShow, "waypost mailbox show ann@example.org"},
 	"mailbox deleted <address>":             {needMail, (*app).mailboxDeleted, "waypost mailbox deleted ann@example.org"},
 	"mailbox restore <address> <id>":        {needMail, (*app).mailboxRestore, "waypost mailbox restore ann@example.org --since 2d"},

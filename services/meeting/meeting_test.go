@@ -455,6 +455,53 @@ func TestWhoSent(t *testing.T) {
 	w.want("alice", "a", "PARTSTAT=ACCEPTED")
 }
 
+// What a person sends is in Sent Items, in its language; what a room answers is not.
+func TestSentItems(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.store.UpdateSettings(t.Context(), w.as("alice"), w.box("alice"), func(s *store.Settings) error {
+		s.Language = "de"
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	text := event("s", append(monday, invite("bob", "room1")...)...)
+	w.put("alice", text)
+	w.carry(2)
+	w.put("alice", []byte(strings.Replace(string(text), "SUMMARY:Plan", "SUMMARY:Other", 1)))
+	w.carry(2)
+	sent := func(name string) (subjects []string) {
+		f, err := w.store.FolderByRole(t.Context(), w.as(name), w.box(name), store.RoleSent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, entries, err := w.store.Entries(t.Context(), w.as(name), w.box(name), f.ID, 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var items []store.ItemID
+		for _, e := range entries {
+			items = append(items, e.Item)
+		}
+		if len(items) == 0 {
+			return nil
+		}
+		list, err := w.store.Messages(t.Context(), w.as(name), w.box(name), items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range list {
+			subjects = append(subjects, m.Summary.Subject)
+		}
+		return subjects
+	}
+	if got := sent("alice"); !slices.Equal(slices.Compact(got), []string{"Plan", "Geändert: Other"}) {
+		t.Errorf("alice sent %q", got)
+	}
+	if got := sent("room1"); got != nil {
+		t.Errorf("the room kept %q", got)
+	}
+}
+
 // Mail from outside that shows an address of ours changes nothing here.
 func TestForged(t *testing.T) {
 	w := newWorld(t)
