@@ -10,7 +10,7 @@ import (
 	storepg "waypost/store/postgres"
 )
 
-// How a room answers, by the commands as somebody types them.
+// How a room answers, and what somebody sets about time, by the commands as somebody types them.
 func TestRoomRules(t *testing.T) {
 	a, out := newApp(t)
 	a.out.json = false
@@ -34,6 +34,13 @@ func TestRoomRules(t *testing.T) {
 		{"room rules hall@example.test --zone Mars/Olympus", "!no time zone is called"},
 		{"room rules hall@example.test --who nobody@example.test", "!nobody is called nobody@example.test"},
 		{"room rules ann@example.test", "!neither a room nor equipment"},
+		{"mailbox settings ann@example.test", "  It has no time zone: UTC.\n  Working hours: mon-fri=09:00-17:00.\n  Mail about meetings is in en.\n"},
+		{"mailbox settings ann@example.test --zone Europe/Berlin --hours mon-tue=8-12 --hours tue=13:00-17:30 --copies-to-delegates --language fr", "  Working hours: mon=08:00-12:00, tue=08:00-12:00, tue=13:00-17:30.\n"},
+		{"mailbox settings ann@example.test --hours none", "  Its time zone is Europe/Berlin.\n  Working hours: none.\n  Its delegates get a copy of invitations and answers.\n  Mail about meetings is in fr.\n"},
+		{"mailbox settings ann@example.test --no-copies-to-delegates --hours default", "  Working hours: mon-fri=09:00-17:00.\n  Mail about"},
+		{"mailbox settings ann@example.test --language tlh", "!the languages are ar, de"},
+		{"mailbox settings ann@example.test --zone Mars/Olympus", "!no time zone is called"},
+		{"mailbox settings nobody@example.test", "!nobody@example.test"},
 	} {
 		var c cli
 		k, err := grammar(&c).Parse(words(t, "waypost "+tt.line))
