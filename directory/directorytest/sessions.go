@@ -52,7 +52,7 @@ func testSessions(t *testing.T, w World) {
 		if err != nil || n.Principal.ID != ann.ID || n.ID != p.Session || !n.Private || n.Agent != "Browser" {
 			t.Errorf("Session: %+v, %v", n, err)
 		}
-		for _, bad := range []string{"", "x", one.Secret + "A", one.Secret[1:] + "A"} {
+		for _, bad := range []string{"", "x", one.Secret + "A", two.Secret[:20] + one.Secret[20:]} {
 			_, err := d.Session(ctx, bad, desk)
 			wantKind(t, "a wrong secret", err, fault.Unauthenticated)
 		}
@@ -285,7 +285,7 @@ func testGrants(t *testing.T, w World) {
 		"another redirect": func(e *directory.Exchange) { e.Redirect = redirect },
 		"no verifier":      func(e *directory.Exchange) { e.Verifier = "" },
 		"the challenge":    func(e *directory.Exchange) { e.Verifier = challenge },
-		"another code":     func(e *directory.Exchange) { e.Code = e.Refresh + "A" + e.Code[1:] },
+		"another code":     func(e *directory.Exchange) { e.Code, _ = pkce(); e.Code = e.Code[:43] },
 	} {
 		e := exchange
 		change(&e)
