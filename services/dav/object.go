@@ -216,13 +216,20 @@ func (s *Server) whyNot(ctx context.Context, r *request, res *resource, uid stri
 	switch fault.Of(err) {
 	case fault.Conflict, fault.Exists:
 		if r.blind && r.http.Header.Get("If-None-Match") != "" { // nobody looked yet whether it is there
-			if there, _ := s.store.ObjectsNamed(ctx, r.who, res.owner.box, res.folder.ID, []string{res.name}); len(there) == 1 && there[0] != nil {
+			there, lost := s.store.ObjectsNamed(ctx, r.who, res.owner.box, res.folder.ID, []string{res.name})
+			if lost != nil {
+				return lost // not known: the client asks again, instead of taking a refusal for good
+			}
+			if len(there) == 1 && there[0] != nil {
 				return errPrecondition
 			}
 		}
 		// The UID is that of another object of the folder.
 		c := &condition{code: http.StatusConflict, name: res.own("no-uid-conflict")}
-		others, _ := s.store.ObjectsByUID(ctx, r.who, res.owner.box, res.folder.Class, uid)
+		others, lost := s.store.ObjectsByUID(ctx, r.who, res.owner.box, res.folder.Class, uid)
+		if fault.Of(lost) == fault.Unavailable && lost != nil {
+			return lost
+		}
 		for _, o := range others {
 			if o != nil && o.Folder == res.folder.ID {
 				c.href = res.parent() + res.escaped(o.Name)
