@@ -208,6 +208,7 @@ func (r *appointmentReader) whole(data *wbxml.Node) error {
 		if r.change && (!was.Start.Equal(a.Start) || !was.End.Equal(a.End) || !samePattern(was.Recurrence, a.Recurrence)) {
 			a.Exceptions = nil
 		}
+		a.Exceptions = followed(a, &was)
 		return nil
 	}
 	return r.exceptions(data, a, &was)

@@ -19,7 +19,11 @@ import (
 // (MS-ASCAL 3.2.5.3.1); those that the phone was not told stay in any case.
 func (r *appointmentReader) exceptions(data *wbxml.Node, a, was *calendar.Appointment) error {
 	list := data.Child(wbxml.CalendarExceptions)
-	if list == nil || a.Recurrence == nil {
+	if a.Recurrence == nil {
+		return nil
+	}
+	if list == nil {
+		a.Exceptions = followed(a, was)
 		return nil
 	}
 	now := slices.Clone(was.Exceptions[:hidden(was)])
@@ -70,6 +74,29 @@ func instanceOf(a *calendar.Appointment, at time.Time) *calendar.Appointment {
 		c.End = c.Start.AddDate(0, 0, days)
 	}
 	return &c
+}
+
+// followed are the exceptions of a series that changed: a phone takes what an
+// exception does not say of itself from its series (MS-ASCAL 2.2.2.21), so what was
+// said alike stays alike.
+func followed(a, was *calendar.Appointment) []calendar.Exception {
+	now := slices.Clone(a.Exceptions)
+	for i, x := range now {
+		if x.Changed == nil {
+			continue
+		}
+		c := *x.Changed
+		for _, f := range []struct {
+			has      *string
+			was, now string
+		}{{&c.Subject, was.Subject, a.Subject}, {&c.Location, was.Location, a.Location}, {&c.Body, was.Body, a.Body}} {
+			if *f.has == f.was {
+				*f.has = f.now
+			}
+		}
+		now[i].Changed = &c
+	}
+	return now
 }
 
 func exceptionAt(a *calendar.Appointment, at time.Time) *calendar.Exception {
