@@ -49,8 +49,14 @@ func TestBlobs(t *testing.T) {
 		{id + "-2_4_1", "", 200, "inner text", ""},
 		{long + "-1", "bytes=113998-", 206, "BCAB", "bytes 113998-114001/114002"},
 		{"U" + up[1:] + "0", "", 404, "", ""},
-		{"M999", "", 404, "", ""}, {id + "-9", "", 404, "", ""}, {id + "-2", "", 404, "", ""}, {id + "-", "", 404, "", ""}, {"x", "", 404, "", ""},
-		{strings.Repeat("M", 300), "", 404, "", ""}, {id + strings.Repeat("-1", 3), "", 404, "", ""}, {id + "-" + strings.Repeat("1_", 200) + "1", "", 404, "", ""},
+		{"M999", "", 404, "", ""},
+		{id + "-9", "", 404, "", ""},
+		{id + "-2", "", 404, "", ""},
+		{id + "-", "", 404, "", ""},
+		{"x", "", 404, "", ""},
+		{strings.Repeat("M", 300), "", 404, "", ""},
+		{id + strings.Repeat("-1", 3), "", 404, "", ""},
+		{id + "-" + strings.Repeat("1_", 200) + "1", "", 404, "", ""},
 	} {
 		code, h, body := u.do("GET", Prefix+"download/A7/"+tt.path+"/a%20%22name%22.txt?type=text/html", "", nil, "Range", tt.spec)
 		if code != tt.code || h.Get("Content-Range") != tt.rng || code < 400 && string(body) != tt.body {

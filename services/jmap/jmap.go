@@ -62,8 +62,8 @@ const (
 // remembers proofs of recent sign-ins.
 type Authenticator interface {
 	SignIn(ctx context.Context, c directory.Credentials) (directory.Principal, error)
-	// Verify checks a Bearer token.
-	Verify(ctx context.Context, token string) (directory.Principal, error)
+	// Bearer checks an access token, which must be granted one of the scopes.
+	Bearer(ctx context.Context, token string, scopes ...string) (directory.Principal, error)
 	// Context ends when what was granted to the account no longer holds.
 	Context(ctx context.Context, p directory.Principal) (context.Context, context.CancelFunc)
 }
@@ -114,6 +114,8 @@ type Options struct {
 	ClientAddr func(*http.Request) netip.Addr
 	// Secure tells whether it came by HTTPS; default whether the connection is TLS.
 	Secure func(*http.Request) bool
+	// Who tells whom the request's cookie signs in; nil: cookies do not count.
+	Who func(*http.Request) (directory.Principal, error)
 	// Now is the clock; time.Now by default.
 	Now func() time.Time
 }
@@ -277,8 +279,18 @@ func (w *written) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController find the connection.
 func (w *written) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// signIn checks the credentials that come with every request: Bearer (RFC 6750) or
-// Basic (RFC 7617).
+// fromOurPages tells whether a request can only have been made by a page of this
+// site: the browser says so, or it has a header that other sites cannot send without
+// being asked for (there is no CORS here). Only then does a cookie count.
+func fromOurPages(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "same-origin"
+	}
+	return r.Header.Get("X-Waypost") != ""
+}
+
+// signIn checks the credentials that come with every request: Bearer (RFC 6750),
+// Basic (RFC 7617), or the cookie of a page of ours.
 func (s *Server) signIn(r *http.Request) (who directory.Principal, err error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	switch user, password, ok := r.BasicAuth(); {
@@ -287,7 +299,9 @@ func (s *Server) signIn(r *http.Request) (who directory.Principal, err error) {
 			Login: credential(user), Password: credential(password), From: s.opt.ClientAddr(r), Door: "jmap",
 		})
 	case strings.EqualFold(scheme, "Bearer"):
-		who, err = s.auth.Verify(r.Context(), strings.TrimSpace(token))
+		who, err = s.auth.Bearer(r.Context(), strings.TrimSpace(token), directory.ScopeMail)
+	case s.opt.Who != nil && fromOurPages(r):
+		who, err = s.opt.Who(r)
 	default:
 		err = fault.New(fault.Unauthenticated, "sign in")
 	}

@@ -47,7 +47,7 @@ func (p *people) SignIn(_ context.Context, c directory.Credentials) (directory.P
 	return directory.Principal{}, fault.New(fault.Unauthenticated, "no")
 }
 
-func (p *people) Verify(_ context.Context, token string) (directory.Principal, error) {
+func (p *people) Bearer(_ context.Context, token string, _ ...string) (directory.Principal, error) {
 	for _, u := range everyone {
 		if token == "token-"+u.Address {
 			return principal(u), nil

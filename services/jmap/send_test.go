@@ -142,8 +142,10 @@ func TestSubmission(t *testing.T) {
 	u.want("no longer", d["removed"], `["`+until+`"]`)
 	u.now = time.Now
 	for _, tt := range []struct{ filter, want string }{
-		{`{"identityIds":["none"]}`, `0`}, {`{"emailIds":["` + email + `"],"threadIds":["T` + email[1:] + `"]}`, `4`},
-		{`{"before":"2020-01-01T00:00:00Z"}`, `0`}, {`{"after":"2020-01-01T00:00:00Z"}`, `4`},
+		{`{"identityIds":["none"]}`, `0`},
+		{`{"emailIds":["` + email + `"],"threadIds":["T` + email[1:] + `"]}`, `4`},
+		{`{"before":"2020-01-01T00:00:00Z"}`, `0`},
+		{`{"after":"2020-01-01T00:00:00Z"}`, `4`},
 	} {
 		o := u.one("EmailSubmission/query", `{"accountId":"ACCOUNT","calculateTotal":true,"filter":`+tt.filter+`}`)
 		u.want(tt.filter, o["total"], tt.want)

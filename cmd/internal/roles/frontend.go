@@ -48,9 +48,6 @@ func (p *Program) Frontend(ctx context.Context) error {
 		Log: p.Log, ClientAddr: clientAddr, Scheduler: p.meetings(),
 	})
 	feeds := publish.New(p.mail, p.dir, publish.Options{Log: p.Log, ClientAddr: clientAddr})
-	programs := jmap.New(p.mail, p.dir, p.gate, jmap.Options{
-		Site: p.site(), Log: p.Log, ClientAddr: clientAddr, Secure: secure,
-	})
 	encrypted, err := p.listen(ctx, "https", p.Config.Listen.HTTPS)
 	if err != nil {
 		return err
@@ -59,6 +56,9 @@ func (p *Program) Frontend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	programs := jmap.New(p.mail, p.dir, p.gate, jmap.Options{
+		Site: p.site(), Log: p.Log, ClientAddr: clientAddr, Secure: secure, Who: pages.Who,
+	})
 	routes := p.routes(phones, finder, calendars, feeds, programs, pages)
 
 	plain, err := p.listen(ctx, "http", p.Config.Listen.HTTP)
