@@ -20,6 +20,9 @@ type AddressBook interface {
 	// Delegates gives the mailboxes of those who act for somebody (publicDelegates),
 	// of groups among them the members. Only itself and who sees everything may ask.
 	Delegates(ctx context.Context, as Principal, id ObjectID) ([]Target, error)
+	// MemberOf gives the groups that somebody is in, with those that these are in.
+	// Groups by filter are not among them. Only who sees everything may ask.
+	MemberOf(ctx context.Context, as Principal, id ObjectID) ([]ObjectID, error)
 	// AddressLists gives the address lists below the global one, by name.
 	AddressLists(ctx context.Context, as Principal) ([]AddressList, error)
 }

@@ -2,16 +2,12 @@ package store
 
 import "time"
 
-// CalendarSettings are what an owner sets about time: when it works, what others
-// see of it, who acts for it and, for a room, who may book it.
+// CalendarSettings are what an owner sets about time: when it works, who acts
+// for it and, for a room, who may book it.
 type CalendarSettings struct {
 	Zone string `json:"zone,omitempty"` // IANA name; of working hours and floating times
 	// Work are the working hours; empty: Monday to Friday, 9 to 17.
 	Work []WorkHours `json:"work,omitempty"`
-	// Others is what people of the organisation see; empty: ViewBusy. People are
-	// exceptions, by primary address.
-	Others View            `json:"others,omitempty"`
-	People map[string]View `json:"people,omitempty"`
 	// Copy gives the owner's delegates a copy of invitations and answers.
 	Copy bool    `json:"copy,omitempty"`
 	Room Booking `json:"room,omitzero"`

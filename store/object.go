@@ -72,10 +72,13 @@ type PutObject struct {
 	Edit func(old *Object) (Edit, error)
 	// Once, as in NewMessage, makes the call safe to repeat.
 	Once string
-	// Limit is the mailbox's quota in bytes, as in NewMessage.
+	// Limit is the mailbox's quota in bytes, as in NewMessage; only its owner says it.
 	Limit int64
 	// Feed: into a folder that is fed, by who feeds it. Everybody else is Denied there.
 	Feed bool
+	// ForOwner says that as, who is not the owner, may send in the owner's name:
+	// the directory says so. Without it an Edit of somebody else that sends is Denied.
+	ForOwner bool
 }
 
 // Put is the outcome of PutObject.
@@ -97,7 +100,8 @@ type RemoveObject struct {
 	IfMatch *Seq // as in PutObject
 	// Send, if not nil, gives what is written to the outbox in the same
 	// transaction, from the object that goes.
-	Send func(old *Object) ([]Outgoing, error)
+	Send     func(old *Object) ([]Outgoing, error)
+	ForOwner bool // as in PutObject
 }
 
 // Busy is what an occurrence says of its owner's time.

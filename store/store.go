@@ -138,8 +138,9 @@ type Folder struct {
 	Deleted     int   // with Deleted
 	Size        int64 // bytes
 	Subscribed  bool
-	Changed     Seq // the newest change of name, parent, role or subscription
-	Created     Seq // the change that made it
+	Changed     Seq    // the newest change of name, parent, role or subscription
+	Created     Seq    // the change that made it
+	Rights      Rights // of who asked
 }
 
 // Entry is an item's narrow, changing part: where it is and how it is marked.
@@ -465,6 +466,7 @@ type Store interface {
 	Queries
 	Uploads
 	Submissions
+	Sharing
 
 	// Mailbox opens a mailbox, making it with its standard folders if new.
 	Mailbox(ctx context.Context, as directory.Principal, box MailboxID) (Mailbox, error)

@@ -331,6 +331,9 @@ func testDelegates(t *testing.T, w TreeWorld) {
 		if tt.change != "" {
 			h.modify(at("Ann"), tt.change)
 		}
+		if groups, err := h.f.MemberOf(t.Context(), system, ann.ID); err != nil || len(groups) != 2 { // the office, and Domain Users
+			t.Errorf("ann is in %v, %v", groups, err)
+		}
 		list, err := h.f.Delegates(t.Context(), system, ann.ID)
 		if err != nil {
 			t.Fatal(err)

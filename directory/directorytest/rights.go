@@ -86,6 +86,10 @@ func testRights(t *testing.T, w World) {
 			_, err := d.Delegates(ctx, as, ann.ID)
 			return err
 		}},
+		{"MemberOf", trusted, func(ctx context.Context, as directory.Principal) error {
+			_, err := d.MemberOf(ctx, as, ann.ID)
+			return err
+		}},
 		{"Group", signedIn, func(ctx context.Context, as directory.Principal) error {
 			_, err := d.Group(ctx, as, g.Address)
 			return err

@@ -45,3 +45,12 @@ func (s *Store) Delegates(ctx context.Context, as directory.Principal, id direct
 	}
 	return all, nil
 }
+
+// MemberOf implements directory.AddressBook, from memory.
+func (s *Store) MemberOf(ctx context.Context, as directory.Principal, id directory.ObjectID) (list []directory.ObjectID, err error) {
+	defer fault.Wrap(&err, "groups of %d", id)
+	if err := s.may(ctx, as, seeAll); err != nil {
+		return nil, err
+	}
+	return s.index.Load().Groups(id), nil
+}

@@ -84,6 +84,11 @@ func (c *Client) Delegates(ctx context.Context, as directory.Principal, id direc
 	return ask[[]directory.Target](ctx, c, "Delegates", always, idArgs{as, id})
 }
 
+// MemberOf implements directory.Directory.
+func (c *Client) MemberOf(ctx context.Context, as directory.Principal, id directory.ObjectID) ([]directory.ObjectID, error) {
+	return ask[[]directory.ObjectID](ctx, c, "MemberOf", always, idArgs{as, id})
+}
+
 // AddressLists implements directory.Directory.
 func (c *Client) AddressLists(ctx context.Context, as directory.Principal) ([]directory.AddressList, error) {
 	return ask[[]directory.AddressList](ctx, c, "AddressLists", always, idArgs{As: as})

@@ -112,6 +112,9 @@ var methods = map[string]method{
 	"Delegates": on(Read, func(ctx context.Context, d directory.Directory, in idArgs) ([]directory.Target, error) {
 		return d.Delegates(ctx, in.As, in.ID)
 	}),
+	"MemberOf": on(Read, func(ctx context.Context, d directory.Directory, in idArgs) ([]directory.ObjectID, error) {
+		return d.MemberOf(ctx, in.As, in.ID)
+	}),
 	"AddressLists": on(Read, func(ctx context.Context, d directory.Directory, in idArgs) ([]directory.AddressList, error) {
 		return d.AddressLists(ctx, in.As)
 	}),

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -84,56 +83,85 @@ func (s *Service) timeOf(ctx context.Context, as directory.Principal, address st
 		return a, err
 	}
 	a.Known, a.Name = true, u.Name
-	if a.View, err = s.viewOf(ctx, as, u, set.Calendar); err != nil || a.View == store.ViewNone {
+	views, err := s.viewsOf(ctx, as, me, u)
+	if err != nil {
 		return a, err
 	}
+	for _, v := range views {
+		a.View = wider(a.View, v)
+	}
+	if a.View == store.ViewNone {
+		return a, nil
+	}
 	a.Zone, a.Work = zoneOf(set.Calendar), workOf(set.Calendar)
-	return a, s.fill(ctx, me, &a, from, to)
+	return a, s.fill(ctx, me, &a, views, from, to)
 }
 
-// viewOf is what one sees of another: everything of its own and of whom it acts
-// for, else what the settings say.
-func (s *Service) viewOf(ctx context.Context, as directory.Principal, u directory.User, c store.CalendarSettings) (store.View, error) {
-	if as.ID == u.ID || as.Is(directory.RoleSystem) {
-		return store.ViewFull, nil
+// viewsOf is what one sees of the calendars of another that count: everything of
+// its own and of whom it acts for, else what it was given.
+func (s *Service) viewsOf(ctx context.Context, as, me directory.Principal, u directory.User) (map[store.FolderID]store.View, error) {
+	folders, err := s.calendars(ctx, me)
+	if err != nil {
+		return nil, err
 	}
-	for address, v := range c.People {
-		if strings.EqualFold(address, as.Address) {
-			return v, nil
+	whole := as.ID == u.ID || as.Is(directory.RoleSystem)
+	if !whole {
+		if whole, err = s.isDelegate(ctx, as.ID, u.ID); err != nil {
+			return nil, err
 		}
 	}
-	if ok, err := s.isDelegate(ctx, as.ID, u.ID); ok || err != nil {
-		return store.ViewFull, err
+	var rights map[store.FolderID]store.Rights
+	if !whole {
+		if rights, err = s.store.Views(ctx, as, me.Mailbox); err != nil {
+			return nil, err
+		}
 	}
-	switch c.Others {
-	case store.ViewNone, store.ViewLimited, store.ViewFull:
-		return c.Others, nil
+	views := make(map[store.FolderID]store.View, len(folders))
+	for _, f := range folders {
+		views[f] = store.ViewFull
+		if !whole {
+			views[f] = rights[f].View()
+		}
 	}
-	return store.ViewBusy, nil
+	return views, nil
+}
+
+var widths = map[store.View]int{store.ViewBusy: 1, store.ViewLimited: 2, store.ViewFull: 3}
+
+func wider(v, w store.View) store.View {
+	if widths[w] > widths[v] {
+		return w
+	}
+	return v
 }
 
 // fill reads the calendars that count.
-func (s *Service) fill(ctx context.Context, me directory.Principal, a *store.Availability, from, to time.Time) error {
-	folders, err := s.calendars(ctx, me)
-	if err != nil || len(folders) == 0 {
-		return err
+func (s *Service) fill(ctx context.Context, me directory.Principal, a *store.Availability, views map[store.FolderID]store.View, from, to time.Time) error {
+	q := store.Between{From: from, To: to, Floating: a.Zone, Limit: maxSlots}
+	for f, v := range views {
+		if v != store.ViewNone {
+			q.Folders = append(q.Folders, f)
+		}
 	}
-	q := store.Between{Folders: folders, From: from, To: to, Floating: a.Zone, Limit: maxSlots}
 	page, err := s.store.Occurrences(ctx, me, me.Mailbox, q)
 	if err != nil {
 		return err
 	}
 	a.Partly = len(page) == q.Limit
 	page = slices.DeleteFunc(page, func(o store.Occurrence) bool { return o.Cancelled || o.Busy == store.BusyFree })
-	var texts map[store.ItemID]*details
-	if a.View == store.ViewLimited || a.View == store.ViewFull {
-		if texts, err = s.details(ctx, me, page); err != nil {
-			return err
-		}
+	told := slices.DeleteFunc(slices.Clone(page), func(o store.Occurrence) bool { return views[o.Folder] == store.ViewBusy })
+	texts, err := s.details(ctx, me, told)
+	if err != nil {
+		return err
 	}
+	var plain []store.Slot // of calendars that show no more than that
 	for _, o := range page {
 		slot := store.Slot{Busy: o.Busy}
 		slot.Start, slot.End = placed(o, a.Zone)
+		if views[o.Folder] == store.ViewBusy {
+			plain = append(plain, slot)
+			continue
+		}
 		if d := texts[o.Item]; d != nil {
 			if slot.Private = o.Private; !o.Private {
 				slot.Summary, slot.Place = d.of(o.Instance)
@@ -141,12 +169,13 @@ func (s *Service) fill(ctx context.Context, me directory.Principal, a *store.Ava
 		}
 		a.Slots = append(a.Slots, slot)
 	}
-	slices.SortStableFunc(a.Slots, func(x, y store.Slot) int { return cmp.Or(x.Start.Compare(y.Start), x.End.Compare(y.End)) })
-	if texts == nil {
-		a.Slots = merge(a.Slots)
-	}
+	slices.SortStableFunc(plain, earlier)
+	a.Slots = append(a.Slots, merge(plain)...)
+	slices.SortStableFunc(a.Slots, earlier)
 	return nil
 }
+
+func earlier(x, y store.Slot) int { return cmp.Or(x.Start.Compare(y.Start), x.End.Compare(y.End)) }
 
 // calendars are the folders whose events make their owner busy.
 func (s *Service) calendars(ctx context.Context, me directory.Principal) ([]store.FolderID, error) {

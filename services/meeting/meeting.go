@@ -13,7 +13,7 @@
 //   - A message that a room has dealt with goes from its inbox; it can be restored.
 //   - A room answers by what its calendar holds at the commit: of two requests for
 //     the same time one is accepted, however close they come.
-//   - Nobody sees more of another one's time than its settings allow.
+//   - Nobody sees more of another one's time than the rights in its calendars allow.
 //
 // What messages say and mean is internal/itip.
 package meeting
@@ -32,6 +32,7 @@ import (
 // Store is what meetings need of the mailbox store.
 type Store interface {
 	store.Objects
+	Views(ctx context.Context, as directory.Principal, box store.MailboxID) (map[store.FolderID]store.Rights, error)
 	Settings(ctx context.Context, as directory.Principal, box store.MailboxID) (store.Settings, error)
 	Folders(ctx context.Context, as directory.Principal, box store.MailboxID) ([]store.Folder, store.Seq, error)
 	FolderByRole(ctx context.Context, as directory.Principal, box store.MailboxID, r store.Role) (store.Folder, error)

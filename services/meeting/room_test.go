@@ -209,9 +209,13 @@ func TestFreeBusy(t *testing.T) {
 		}
 		return s
 	}
-	set := func(fn func(*store.CalendarSettings)) {
+	calendar, err := w.store.FolderByRole(t.Context(), w.as("bob"), w.box("bob"), store.RoleCalendar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	give := func(to directory.ObjectID, rights store.Rights) {
 		t.Helper()
-		if _, err := w.store.UpdateSettings(t.Context(), w.as("bob"), w.box("bob"), func(s *store.Settings) error { fn(&s.Calendar); return nil }); err != nil {
+		if err := w.store.SetGrant(t.Context(), w.as("bob"), w.box("bob"), w.as("bob").ID, calendar.ID, store.Grant{To: to, Rights: rights}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -223,18 +227,18 @@ func TestFreeBusy(t *testing.T) {
 		t.Errorf("working hours %+v in %v", a.Work, a.Zone)
 	}
 	const all = " 04T10:00-11:00:2=x@Attic 04T10:30-11:30:2=x@ 04T14:00-15:00:3 05T00:00-00:00:2=Day off@"
-	set(func(c *store.CalendarSettings) { c.Others = store.ViewLimited })
+	give(store.Everyone, store.RightDetails)
 	if got := say(ask(w.as("alice"))); got != "limited"+all {
 		t.Errorf("limited: %s", got)
 	}
 	if got := say(ask(w.as("bob"))); got != "full"+all {
 		t.Errorf("oneself: %s", got)
 	}
-	set(func(c *store.CalendarSettings) {
-		c.Others = store.ViewNone
-		c.People = map[string]store.View{"Alice@example.test": store.ViewBusy}
-		c.Zone = "Europe/Berlin"
-	})
+	give(store.Everyone, 0)
+	give(w.as("alice").ID, store.RightFreeBusy)
+	if _, err := w.store.UpdateSettings(t.Context(), w.as("bob"), w.box("bob"), func(s *store.Settings) error { s.Calendar.Zone = "Europe/Berlin"; return nil }); err != nil {
+		t.Fatal(err)
+	}
 	if got := say(ask(w.as("alice"))); got != strings.Replace(busy, "05T00:00-00:00", "04T23:00-23:00", 1) {
 		t.Errorf("an exception, in Berlin: %s", got)
 	}

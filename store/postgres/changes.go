@@ -22,8 +22,11 @@ import (
 // merged up to where all of them are complete.
 func (s *Store) Changes(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, since store.Position, limit int) (c store.Changes, err error) {
 	defer fault.Wrap(&err, "changes of folder %d of mailbox %d", folder, box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
+		return c, err
+	}
+	if err := x.mayRead(folder); err != nil {
 		return c, err
 	}
 	if limit <= 0 {
@@ -59,6 +62,7 @@ func (s *Store) Changes(ctx context.Context, as directory.Principal, box store.M
 	if err != nil {
 		return store.Changes{}, err
 	}
+	x.show(&c.Folder)
 	if tooOld(since, c.Folder.Floor) {
 		return store.Changes{}, fault.New(fault.Resync, "the position is older than what is kept")
 	}

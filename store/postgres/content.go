@@ -83,9 +83,18 @@ func (c *chunkCache) put(k chunkKey, b []byte) {
 // Content opens a message's bytes.
 func (s *Store) Content(ctx context.Context, as directory.Principal, box store.MailboxID, item store.ItemID) (c store.Content, err error) {
 	defer fault.Wrap(&err, "content of item %d of mailbox %d", item, box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return nil, err
+	}
+	if !x.all {
+		seen, err := s.visibleItems(ctx, h, x, box, []store.ItemID{item})
+		if err != nil {
+			return nil, err
+		}
+		if seen[0] == 0 {
+			return nil, fault.New(fault.NotFound, "no such message")
+		}
 	}
 	m, err := s.message(ctx, h, box, item)
 	if err != nil {
@@ -210,9 +219,14 @@ const warmBytes = 16 << 20
 // are not there yet. It reads nothing where contents are not kept.
 func (s *Store) Warm(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) (err error) {
 	defer fault.Wrap(&err, "warm mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil || s.chunks.c == nil {
 		return err
+	}
+	if !x.all {
+		if items, err = s.visibleItems(ctx, h, x, box, items); err != nil {
+			return err
+		}
 	}
 	if _, err := s.Messages(ctx, as, box, items); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,8 +85,11 @@ func page(limit int) int {
 // with UID > after in order of UID, with the folder as of the same moment.
 func (s *Store) Entries(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, after store.UID, limit int) (f store.Folder, list []store.Entry, err error) {
 	defer fault.Wrap(&err, "entries of folder %d of mailbox %d", folder, box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
+		return f, nil, err
+	}
+	if err := x.mayRead(folder); err != nil {
 		return f, nil, err
 	}
 	if limit <= 0 {
@@ -104,15 +108,21 @@ func (s *Store) Entries(ctx context.Context, as directory.Principal, box store.M
 			return tx.SendBatchAndCommit(ctx, b)
 		})
 	})
+	x.show(&f)
 	return f, list, err
 }
 
-// list runs one query of entryCols.
-func (s *Store) list(ctx context.Context, as directory.Principal, box store.MailboxID, room int, sql string, args ...any) (list []store.Entry, err error) {
-	h, err := s.open(as, box)
-	if err != nil {
-		return nil, err
+// inFolder is enter for who reads one folder.
+func (s *Store) inFolder(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID) (*home, error) {
+	h, x, err := s.enter(ctx, as, box)
+	if err == nil {
+		err = x.mayRead(folder)
 	}
+	return h, err
+}
+
+// list runs one query of entryCols.
+func (s *Store) list(ctx context.Context, h *home, room int, sql string, args ...any) (list []store.Entry, err error) {
 	err = reading(ctx, func() error {
 		rows, err := h.db.Query(ctx, sql, args...)
 		if err != nil {
@@ -140,12 +150,16 @@ func from(t time.Time) time.Time {
 // that entered the folder at or before upTo, newest item first.
 func (s *Store) Newest(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, cutoff time.Time, upTo store.Seq, before store.ItemID, limit int) (list []store.Entry, err error) {
 	defer fault.Wrap(&err, "newest of folder %d of mailbox %d", folder, box)
+	h, err := s.inFolder(ctx, as, box, folder)
+	if err != nil {
+		return nil, err
+	}
 	if before <= 0 {
 		before = store.MaxItem
 	}
 	limit = page(limit)
 	// In a wide window the newest items of the mailbox fill the page.
-	list, err = s.list(ctx, as, box, limit, "select "+entryCols+` from (
+	list, err = s.list(ctx, h, limit, "select "+entryCols+` from (
 			select * from mail.entry where mailbox = $1 and item < $5 order by item desc limit $7) e
 		where folder = $2 and received >= $3 and entered_seq <= $4 order by item desc limit $6`,
 		int64(box), int64(folder), from(cutoff), int64(upTo), int64(before), limit, 10*limit)
@@ -155,7 +169,7 @@ func (s *Store) Newest(ctx context.Context, as directory.Principal, box store.Ma
 	// In a narrow one its range of items, from an index alone, bounds the scan
 	// in the order of items: else a window with less than a page would cost the
 	// whole mailbox. (+ 0 keeps the planner from searching in that very order.)
-	return s.list(ctx, as, box, limit, `
+	return s.list(ctx, h, limit, `
 		with w as materialized (
 			select min(item + 0) as lo, max(item + 0) as hi from mail.entry
 			where mailbox = $1 and folder = $2 and received >= $3 and item < $5)
@@ -168,8 +182,12 @@ func (s *Store) Newest(ctx context.Context, as directory.Principal, box store.Ma
 // Aged lists a page of entries whose Received is in [start, to), by Item.
 func (s *Store) Aged(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, start, to time.Time, after store.ItemID, limit int) (list []store.Entry, err error) {
 	defer fault.Wrap(&err, "aged of folder %d of mailbox %d", folder, box)
+	h, err := s.inFolder(ctx, as, box, folder)
+	if err != nil {
+		return nil, err
+	}
 	limit = page(limit)
-	return s.list(ctx, as, box, limit, `
+	return s.list(ctx, h, limit, `
 		with w as materialized (
 			select min(item + 0) as lo, max(item + 0) as hi from mail.entry
 			where mailbox = $1 and folder = $2 and received >= $3 and received < $4)
@@ -182,7 +200,7 @@ func (s *Store) Aged(ctx context.Context, as directory.Principal, box store.Mail
 // CountSince counts the entries received at or after cutoff.
 func (s *Store) CountSince(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, cutoff time.Time) (n int, err error) {
 	defer fault.Wrap(&err, "count of folder %d of mailbox %d", folder, box)
-	h, err := s.open(as, box)
+	h, err := s.inFolder(ctx, as, box, folder)
 	if err != nil {
 		return 0, err
 	}
@@ -204,8 +222,15 @@ func (s *Store) EntriesOf(ctx context.Context, as directory.Principal, box store
 	if len(items) > maxPage {
 		return nil, fault.New(fault.Limit, "more than %d items at once", maxPage)
 	}
-	found, err := s.list(ctx, as, box, len(items), "select "+entryCols+" from mail.entry where mailbox = $1 and item = any($2)",
+	h, x, err := s.enter(ctx, as, box)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.list(ctx, h, len(items), "select "+entryCols+" from mail.entry where mailbox = $1 and item = any($2)",
 		int64(box), ids(items))
+	if !x.all {
+		found = slices.DeleteFunc(found, func(e store.Entry) bool { return x.mayRead(e.Folder) != nil })
+	}
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}

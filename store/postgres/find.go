@@ -19,9 +19,15 @@ const maxWords = 20
 // are in all.
 func (s *Store) FindMessages(ctx context.Context, as directory.Principal, box store.MailboxID, q store.Find) (list []store.Entry, total int, err error) {
 	defer fault.Wrap(&err, "find in mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return nil, 0, err
+	}
+	if !x.all {
+		if q.Folders, err = x.searched(q.Folders); err != nil || len(q.Folders) == 0 {
+			return nil, 0, err
+		}
+		q.Deep = false // what is below is shared by itself
 	}
 	words := strings.Fields(fold(q.Text))
 	words = words[:min(len(words), maxWords)]

@@ -22,8 +22,15 @@ func (s *Store) Flag(ctx context.Context, as directory.Principal, box store.Mail
 	if err != nil {
 		return res, err
 	}
+	h, x, err := s.enter(ctx, as, box)
+	if err != nil {
+		return res, err
+	}
+	if err := s.mayMark(ctx, h, x, box, f.Folder, items); err != nil {
+		return res, err
+	}
 	var found []store.Entry
-	seq, err := s.change(ctx, as, box, changeOf{
+	seq, err := s.changeIn(ctx, h, box, changeOf{
 		first: func(b *pgx.Batch) { queueItems(b, box, items, &found) },
 		run: func(_ context.Context, c *change) error {
 			res = store.FlagResult{}

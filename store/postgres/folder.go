@@ -52,7 +52,7 @@ func scanFolders(rows pgx.Rows) ([]store.Folder, error) {
 // Folders lists all folders, parents before children.
 func (s *Store) Folders(ctx context.Context, as directory.Principal, box store.MailboxID) (list []store.Folder, seq store.Seq, err error) {
 	defer fault.Wrap(&err, "folders of mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -73,6 +73,10 @@ func (s *Store) Folders(ctx context.Context, as directory.Principal, box store.M
 			return tx.SendBatchAndCommit(ctx, b)
 		})
 	})
+	list = slices.DeleteFunc(list, func(f store.Folder) bool { return x.rights(f.ID) == 0 })
+	for i := range list {
+		x.show(&list[i])
+	}
 	return inOrder(list), seq, err
 }
 
@@ -121,13 +125,16 @@ func (s *Store) FolderByRole(ctx context.Context, as directory.Principal, box st
 }
 
 func (s *Store) oneFolder(ctx context.Context, as directory.Principal, box store.MailboxID, where string, arg any) (f store.Folder, err error) {
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return f, err
 	}
 	err = s.retryMade(ctx, h, box, func() error {
 		return scanFolder(h.db.QueryRow(ctx, "select "+folderCols+" from mail.folder where mailbox = $1 and "+where, int64(box), arg), &f)
 	})
+	if err == nil && !x.show(&f) {
+		return store.Folder{}, noFolder()
+	}
 	return f, err
 }
 
@@ -237,9 +244,18 @@ func (s *Store) CreateFolder(ctx context.Context, as directory.Principal, box st
 	if f.Role != store.RoleNone && f.Role != store.RoleArchive {
 		return made, fault.New(fault.Exists, "the mailbox has that standard folder")
 	}
+	h, x, err := s.enter(ctx, as, box)
+	if err != nil {
+		return made, err
+	}
+	if err := x.may(f.Parent, store.RightSubfolders); err != nil {
+		return made, err
+	}
 	f.Name, f.Origin = name, store.OriginOwn
-	_, err = s.change(ctx, as, box, changeOf{ids: 1, run: func(ctx context.Context, c *change) (err error) {
-		made, err = c.createFolder(ctx, f)
+	_, err = s.changeIn(ctx, h, box, changeOf{ids: 1, run: func(ctx context.Context, c *change) (err error) {
+		if made, err = c.createFolder(ctx, f); err == nil {
+			c.inherit(&made, x)
+		}
 		return err
 	}})
 	if err != nil {
@@ -294,7 +310,14 @@ func (s *Store) RenameFolder(ctx context.Context, as directory.Principal, box st
 	if err != nil {
 		return f, err
 	}
-	_, err = s.change(ctx, as, box, changeOf{run: func(ctx context.Context, c *change) error {
+	h, x, err := s.enter(ctx, as, box)
+	if err != nil {
+		return f, err
+	}
+	if err := x.may(id, store.RightOwner); err != nil {
+		return f, err
+	}
+	_, err = s.changeIn(ctx, h, box, changeOf{run: func(ctx context.Context, c *change) error {
 		all, err := c.tree(ctx)
 		if err != nil {
 			return err
@@ -302,6 +325,16 @@ func (s *Store) RenameFolder(ctx context.Context, as directory.Principal, box st
 		var ok bool
 		if f, ok = all[id]; !ok {
 			return noFolder()
+		}
+		if !x.all { // who sees less of the tree leaves the folder where it is, or puts it where it may
+			if x.rights(f.Parent) == 0 && parent == 0 {
+				parent = f.Parent
+			}
+			if parent != f.Parent {
+				if err := x.may(parent, store.RightSubfolders); err != nil {
+					return err
+				}
+			}
 		}
 		if f.Role != store.RoleNone {
 			return fault.New(fault.Denied, "standard folders cannot be moved or renamed")
@@ -319,6 +352,7 @@ func (s *Store) RenameFolder(ctx context.Context, as directory.Principal, box st
 		if above := depthOf(all, parent); above+below > maxDepth {
 			return fault.New(fault.Limit, "folders are nested at most %d deep", maxDepth)
 		}
+		x.show(&f)
 		f.Parent, f.Name, f.Changed = parent, name, c.seq
 		c.hierarchy = true
 		c.last.Queue("update mail.folder set parent = $3, name = $4, name_key = $5, changed_seq = $6 where mailbox = $1 and id = $2",
@@ -358,9 +392,16 @@ func depthBelow(all map[store.FolderID]store.Folder, id store.FolderID) (int, er
 // DeleteFolder deletes a folder, with all below it when deep is set.
 func (s *Store) DeleteFolder(ctx context.Context, as directory.Principal, box store.MailboxID, id store.FolderID, deep bool) (err error) {
 	defer fault.Wrap(&err, "delete folder %d of mailbox %d", id, box)
-	_, err = s.change(ctx, as, box, changeOf{run: func(ctx context.Context, c *change) error {
+	h, x, err := s.enter(ctx, as, box)
+	if err != nil {
+		return err
+	}
+	_, err = s.changeIn(ctx, h, box, changeOf{run: func(ctx context.Context, c *change) error {
 		all, err := c.tree(ctx)
 		if err != nil {
+			return err
+		}
+		if err := x.may(id, store.RightOwner); err != nil {
 			return err
 		}
 		if _, ok := all[id]; !ok {
@@ -370,6 +411,9 @@ func (s *Store) DeleteFolder(ctx context.Context, as directory.Principal, box st
 		for i := 0; i < len(doomed); i++ {
 			if all[doomed[i]].Role != store.RoleNone {
 				return fault.New(fault.Denied, "standard folders cannot be deleted")
+			}
+			if x.may(doomed[i], store.RightOwner) != nil {
+				return fault.New(fault.Denied, "the folder has folders below it that are not yours to delete")
 			}
 			for _, f := range all {
 				if f.Parent == doomed[i] {
@@ -410,7 +454,9 @@ func (s *Store) DeleteFolder(ctx context.Context, as directory.Principal, box st
 			occurrence as (
 				update mail.occurrence set folder = null where mailbox = $1 and folder = any($2)),
 			props as (
-				delete from mail.folder_props where mailbox = $1 and folder = any($2))
+				delete from mail.folder_props where mailbox = $1 and folder = any($2)),
+			share as (
+				delete from mail.share where mailbox = $1 and folder = any($2))
 			insert into mail.recoverable (mailbox, item, folder, size, received, flags, keywords, props)
 			select $1, item, folder, size, received, flags, keywords, props from gone`,
 			int64(box), ids(doomed), int64(c.seq))

@@ -17,9 +17,14 @@ import (
 // FolderProps gives the properties of folders, in the order asked for.
 func (s *Store) FolderProps(ctx context.Context, as directory.Principal, box store.MailboxID, folders []store.FolderID) (list []store.FolderProps, err error) {
 	defer fault.Wrap(&err, "properties of folders of mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return nil, err
+	}
+	for _, f := range folders {
+		if err := x.may(f, 0); err != nil {
+			return nil, err
+		}
 	}
 	if len(folders) > maxFolders {
 		return nil, fault.New(fault.Limit, "more than %d folders at once", maxFolders)
@@ -53,7 +58,14 @@ func (s *Store) FolderProps(ctx context.Context, as directory.Principal, box sto
 // UpdateFolderProps changes the properties of a folder; fn may run again.
 func (s *Store) UpdateFolderProps(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, fn func(*store.FolderProps) error) (p store.FolderProps, err error) {
 	defer fault.Wrap(&err, "change properties of folder %d of mailbox %d", folder, box)
-	_, err = s.change(ctx, as, box, changeOf{run: func(ctx context.Context, c *change) error {
+	h, x, err := s.enter(ctx, as, box)
+	if err != nil {
+		return p, err
+	}
+	if err := x.may(folder, store.RightOwner); err != nil {
+		return p, err
+	}
+	_, err = s.changeIn(ctx, h, box, changeOf{run: func(ctx context.Context, c *change) error {
 		p = store.FolderProps{}
 		var was []byte
 		err := c.tx.QueryRow(ctx, `select p.data from mail.folder f left join mail.folder_props p on p.mailbox = f.mailbox and p.folder = f.id

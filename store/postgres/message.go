@@ -86,13 +86,21 @@ func (s *Store) Messages(ctx context.Context, as directory.Principal, box store.
 	if len(items) > maxPage {
 		return nil, fault.New(fault.Limit, "more than %d items at once", maxPage)
 	}
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return nil, err
+	}
+	if !x.all {
+		if items, err = s.visibleItems(ctx, h, x, box, items); err != nil {
+			return nil, err
+		}
 	}
 	list = make([]*store.Message, len(items))
 	var missing []int64
 	for i, item := range items {
+		if item == 0 {
+			continue // another one's
+		}
 		if m := s.messages.get(messageKey{box, item}); m != nil {
 			list[i] = &m.Message
 		} else {

@@ -11,6 +11,7 @@ import (
 	"waypost/directory"
 	"waypost/internal/fault"
 	"waypost/store"
+	"waypost/store/object"
 )
 
 // smallText is the greatest text in bytes that stands in its object's row. With
@@ -21,7 +22,8 @@ const smallText = 4 << 10
 // objectRow is an object with what only the store may know.
 type objectRow struct {
 	store.Object
-	blob []byte // hash of the content that the text is; nil: it stands in the row
+	creator directory.ObjectID // 0: the owner of the mailbox
+	blob    []byte             // hash of the content that the text is; nil: it stands in the row
 	// unsure is what Occurring has to find out from the text.
 	unsure bool
 }
@@ -29,9 +31,9 @@ type objectRow struct {
 // objectCols are read by scanObjects, objectText with their texts: all of those
 // that are small; Store.texts reads the others.
 const (
-	objectCols  = "item, coalesce(folder, 0), kind, uid, name, version, blob_size, starts, ends, blob"
+	objectCols  = "item, coalesce(folder, 0), kind, uid, name, version, blob_size, starts, ends, blob, coalesce(creator, 0)"
 	objectText  = objectCols + ", text"
-	objectWidth = 10
+	objectWidth = 11
 )
 
 // scanObjects reads rows by position and in binary, as scanEntry does.
@@ -39,7 +41,7 @@ func scanObjects(rows pgx.Rows) (list []*objectRow, err error) {
 	defer rows.Close()
 	for rows.Next() {
 		v := rows.RawValues()
-		if len(v) < objectWidth || len(v[0]) != 8 || len(v[1]) != 8 || len(v[5]) != 8 || len(v[6]) != 8 {
+		if len(v) < objectWidth || len(v[0]) != 8 || len(v[1]) != 8 || len(v[5]) != 8 || len(v[6]) != 8 || len(v[10]) != 8 {
 			return nil, errFormat
 		}
 		o := &objectRow{Object: store.Object{
@@ -55,6 +57,7 @@ func scanObjects(rows pgx.Rows) (list []*objectRow, err error) {
 		}
 		// The connection's buffer is used again.
 		o.blob = bytes.Clone(v[9])
+		o.creator = directory.ObjectID(int64Of(v[10]))
 		if len(v) > objectWidth {
 			o.Text = bytes.Clone(v[objectWidth])
 		}
@@ -174,7 +177,7 @@ func all(rows []*objectRow) []*store.Object {
 }
 
 // objects gives objects by item.
-func (s *Store) objects(ctx context.Context, h *home, box store.MailboxID, items []store.ItemID, texts bool) ([]*store.Object, error) {
+func (s *Store) objects(ctx context.Context, h *home, x *access, box store.MailboxID, items []store.ItemID, texts bool) ([]*store.Object, error) {
 	if len(items) > maxPage {
 		return nil, fault.New(fault.Limit, "more than %d objects at once", maxPage)
 	}
@@ -184,6 +187,7 @@ func (s *Store) objects(ctx context.Context, h *home, box store.MailboxID, items
 	}
 	rows, err := s.objectRows(ctx, h, "select "+cols+" from mail.object where mailbox = $1 and item = any($2) and folder is not null",
 		int64(box), ids(items))
+	rows = x.readableRows(rows)
 	if err != nil || !texts {
 		return public(rows, items), err
 	}
@@ -192,7 +196,7 @@ func (s *Store) objects(ctx context.Context, h *home, box store.MailboxID, items
 		place[item] = i
 	}
 	slices.SortFunc(rows, func(a, b *objectRow) int { return place[a.Item] - place[b.Item] })
-	rows, more, err := s.fitting(ctx, h, rows)
+	rows, more, err := s.fitting(ctx, h, x, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -202,21 +206,21 @@ func (s *Store) objects(ctx context.Context, h *home, box store.MailboxID, items
 // Objects gives objects with their texts.
 func (s *Store) Objects(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) (list []*store.Object, err error) {
 	defer fault.Wrap(&err, "objects of mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return nil, err
 	}
-	return s.objects(ctx, h, box, items, true)
+	return s.objects(ctx, h, x, box, items, true)
 }
 
 // ObjectsOf is Objects without texts.
 func (s *Store) ObjectsOf(ctx context.Context, as directory.Principal, box store.MailboxID, items []store.ItemID) (list []*store.Object, err error) {
 	defer fault.Wrap(&err, "objects of mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return nil, err
 	}
-	return s.objects(ctx, h, box, items, false)
+	return s.objects(ctx, h, x, box, items, false)
 }
 
 // ObjectsNamed finds objects of a folder by name.
@@ -231,8 +235,11 @@ func (s *Store) ObjectsNamedWithTexts(ctx context.Context, as directory.Principa
 
 func (s *Store) named(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, names []string, texts bool) (list []*store.Object, err error) {
 	defer fault.Wrap(&err, "objects of folder %d of mailbox %d", folder, box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
+		return nil, err
+	}
+	if err := x.mayRead(folder); err != nil {
 		return nil, err
 	}
 	if len(names) > maxPage {
@@ -258,7 +265,7 @@ func (s *Store) named(ctx context.Context, as directory.Principal, box store.Mai
 			place[name] = i
 		}
 		slices.SortFunc(rows, func(a, b *objectRow) int { return place[a.Name] - place[b.Name] })
-		if rows, more, err = s.fitting(ctx, h, rows); err != nil {
+		if rows, more, err = s.fitting(ctx, h, x, rows); err != nil {
 			return nil, err
 		}
 	}
@@ -274,13 +281,19 @@ func (s *Store) named(ctx context.Context, as directory.Principal, box store.Mai
 }
 
 // fitting reads the texts of rows of objectText, as many as fit an answer, and
-// gives those; more is Limit when that are not all.
-func (s *Store) fitting(ctx context.Context, h *home, rows []*objectRow) (fit []*objectRow, more, err error) {
+// gives those, as they may be seen; more is Limit when that are not all.
+func (s *Store) fitting(ctx context.Context, h *home, x *access, rows []*objectRow) (fit []*objectRow, more, err error) {
 	cut, err := s.texts(ctx, h, rows, maxTexts)
-	if err != nil || !cut {
-		return rows, nil, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if !cut {
+		return rows, nil, x.seen(rows)
 	}
 	n := slices.IndexFunc(rows, func(o *objectRow) bool { return o.Text == nil && o.Size > 0 })
+	if err := x.seen(rows[:n]); err != nil {
+		return nil, nil, err
+	}
 	return rows[:n], fault.New(fault.Limit, "more than %d bytes of objects at once", maxTexts), nil
 }
 
@@ -294,21 +307,24 @@ const outside = `folder not in (
 // ObjectsByUID finds the objects with a UID in all folders of a class.
 func (s *Store) ObjectsByUID(ctx context.Context, as directory.Principal, box store.MailboxID, class store.Class, uid string) (list []*store.Object, err error) {
 	defer fault.Wrap(&err, "objects by UID of mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := s.objectRows(ctx, h, `select `+objectCols+` from (select id as in_folder from mail.folder where mailbox = $1 and class = $2 and origin = '') f
 		cross join lateral (select * from mail.object where mailbox = $1 and folder = in_folder and uid = $3 offset 0) o
 		where `+outside+` order by item`, int64(box), string(class), clean(uid))
-	return all(rows), err
+	return all(x.readableRows(rows)), err
 }
 
 // ObjectList lists a page of a folder's objects.
 func (s *Store) ObjectList(ctx context.Context, as directory.Principal, box store.MailboxID, folder store.FolderID, after store.ItemID, limit int) (list []*store.Object, err error) {
 	defer fault.Wrap(&err, "objects of folder %d of mailbox %d", folder, box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
+		return nil, err
+	}
+	if err := x.mayRead(folder); err != nil {
 		return nil, err
 	}
 	rows, err := s.objectRows(ctx, h, `select `+objectCols+` from mail.object where mailbox = $1 and folder = $2 and item > $3
@@ -320,10 +336,18 @@ func (s *Store) ObjectList(ctx context.Context, as directory.Principal, box stor
 // what was taken from the texts.
 func (s *Store) FindObjects(ctx context.Context, as directory.Principal, box store.MailboxID, q store.FindObjects) (list []*store.Object, err error) {
 	defer fault.Wrap(&err, "find objects in mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return nil, err
 	}
+	if !x.all {
+		return s.findShared(ctx, h, x, box, q)
+	}
+	rows, err := s.findObjects(ctx, h, box, q, objectCols)
+	return all(rows), err
+}
+
+func (s *Store) findObjects(ctx context.Context, h *home, box store.MailboxID, q store.FindObjects, cols string) ([]*objectRow, error) {
 	words := strings.Fields(fold(q.Text))
 	if len(words) > maxWords {
 		words = words[:maxWords]
@@ -336,13 +360,88 @@ func (s *Store) FindObjects(ctx context.Context, as directory.Principal, box sto
 	if len(q.Folders) > 0 {
 		where = "folder = any($2)"
 	}
-	rows, err := s.objectRows(ctx, h, `select `+objectCols+` from mail.object
+	return s.objectRows(ctx, h, `select `+cols+` from mail.object
 		where mailbox = $1 and folder is not null and (cardinality($2::bigint[]) = 0 or folder = any($2)) and `+where+` and item > $3
 			and (cardinality($4::text[]) = 0 or kind = any($4))
 			and not exists (select from unnest($5::text[]) as w (word) where position(word in search) = 0)
 		order by item limit $6`, int64(box), ids(q.Folders), int64(q.After), kinds, nonNilText(words), page(q.Limit))
-	return all(rows), err
 }
+
+// findShared is FindObjects by somebody else: what it does not see as it is cannot
+// be found by words either.
+func (s *Store) findShared(ctx context.Context, h *home, x *access, box store.MailboxID, q store.FindObjects) (list []*store.Object, err error) {
+	for _, f := range q.Folders {
+		if err := x.may(f, store.RightRead); err != nil {
+			return nil, err
+		}
+	}
+	if len(q.Folders) == 0 {
+		for f := range x.folders {
+			if x.rights(f).Has(store.RightRead) {
+				q.Folders = append(q.Folders, f)
+			}
+		}
+		if len(q.Folders) == 0 {
+			return nil, nil
+		}
+	}
+	q.Limit = page(q.Limit)
+	for {
+		rows, err := s.findObjects(ctx, h, box, q, objectText)
+		if err != nil {
+			return nil, err
+		}
+		for from := 0; from < len(rows); {
+			part := rows[from:]
+			if _, err := s.texts(ctx, h, part, maxTexts); err != nil {
+				return nil, err
+			}
+			for _, o := range part {
+				if o.Text == nil && o.Size > 0 {
+					break
+				}
+				if from++; x.maySeeWhole(o) == nil {
+					o.Text = nil
+					if list = append(list, &o.Object); len(list) == q.Limit {
+						return list, nil
+					}
+				}
+			}
+		}
+		if len(rows) < q.Limit {
+			return list, nil
+		}
+		q.After = rows[len(rows)-1].Item
+	}
+}
+
+// readableRows leaves out what is in folders that may not be read.
+func (x *access) readableRows(rows []*objectRow) []*objectRow {
+	if x.all {
+		return rows
+	}
+	return slices.DeleteFunc(rows, func(o *objectRow) bool { return x.mayRead(o.Folder) != nil })
+}
+
+// seen makes of texts what may be seen of them.
+func (x *access) seen(rows []*objectRow) (err error) {
+	if x.all {
+		return nil
+	}
+	for _, o := range rows {
+		if x.maySeeWhole(o) == nil {
+			continue
+		}
+		if o.Text, err = object.Seen(o.Text, x.rights(o.Folder)); err != nil {
+			return err
+		}
+		o.Size = int64(len(o.Text))
+	}
+	return nil
+}
+
+// private tells whether an object is so; one whose text was not read is.
+func private(o *objectRow) bool { return o.Text == nil || object.Private(o.Text) }
 
 func nonNilText(list []string) []string {
 	if list == nil {

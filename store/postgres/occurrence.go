@@ -49,8 +49,11 @@ const (
 // than the index looks back.
 func (s *Store) Occurrences(ctx context.Context, as directory.Principal, box store.MailboxID, q store.Between) (list []store.Occurrence, err error) {
 	defer fault.Wrap(&err, "occurrences in mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
+		return nil, err
+	}
+	if err := x.mayRead(q.Folders...); err != nil {
 		return nil, err
 	}
 	if len(q.Folders) > maxIn {
@@ -209,8 +212,11 @@ func queueOccurrences(b *pgx.Batch, box store.MailboxID, q *store.Between, apart
 // texts have to be expanded because the table does not cover the range.
 func (s *Store) Occurring(ctx context.Context, as directory.Principal, box store.MailboxID, q store.Between, after store.ItemID) (list []*store.Object, err error) {
 	defer fault.Wrap(&err, "objects by time in mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
+		return nil, err
+	}
+	if err := x.mayRead(q.Folders...); err != nil {
 		return nil, err
 	}
 	if len(q.Folders) > maxIn {
@@ -250,6 +256,14 @@ func (s *Store) Occurring(ctx context.Context, as directory.Principal, box store
 					continue
 				}
 				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+			}
+			if !x.all {
+				if _, err := s.texts(ctx, h, []*objectRow{o}, store.MaxObject); err != nil {
+					return nil, err
+				}
+				if err := x.seen([]*objectRow{o}); err != nil {
 					return nil, err
 				}
 			}

@@ -49,11 +49,18 @@ func (s *Store) Copy(ctx context.Context, as directory.Principal, box store.Mail
 	if items, err = distinct(items); err != nil {
 		return res, err
 	}
+	h, x, err := s.enter(ctx, as, box)
+	if err != nil {
+		return res, err
+	}
+	if err := s.mayPlace(ctx, h, x, box, from, items, to, false); err != nil {
+		return res, err
+	}
 	var found []store.Entry
 	var objects placings
 	var target store.Folder
 	var missing bool
-	seq, err := s.change(ctx, as, box, changeOf{
+	seq, err := s.changeIn(ctx, h, box, changeOf{
 		ids: len(items),
 		first: func(b *pgx.Batch) {
 			queueTarget(b, box, to, &target, &missing)
@@ -109,7 +116,7 @@ func (s *Store) Copy(ctx context.Context, as directory.Principal, box store.Mail
 				select $1, u.new, thread, blob_size, sent, blob, prefix, summary, subject, people, preview
 				from unnest($2::bigint[], $3::bigint[]) as u (old, new)
 				join mail.message m on m.mailbox = $1 and m.item = u.old`, int64(box), olds, news)
-			objects.copy(c, olds, news)
+			objects.copy(c, x, olds, news)
 			c.last.Queue(`
 				insert into mail.entry (mailbox, item, folder, uid, received, entered_seq, changed_seq, size, flags, keywords, props)
 				select $1, u.new, $2, u.uid, received, $3, $3, size, flags, keywords, props
@@ -134,12 +141,19 @@ func (s *Store) Move(ctx context.Context, as directory.Principal, box store.Mail
 	if items, err = distinct(items); err != nil {
 		return res, err
 	}
+	h, x, err := s.enter(ctx, as, box)
+	if err != nil {
+		return res, err
+	}
+	if err := s.mayPlace(ctx, h, x, box, from, items, to, true); err != nil {
+		return res, err
+	}
 	var found []store.Entry
 	var objects placings
 	var fed fedFolders
 	var target store.Folder
 	var missing bool
-	seq, err := s.change(ctx, as, box, changeOf{
+	seq, err := s.changeIn(ctx, h, box, changeOf{
 		first: func(b *pgx.Batch) {
 			queueTarget(b, box, to, &target, &missing)
 			queueItems(b, box, items, &found)
@@ -246,9 +260,16 @@ func (s *Store) Delete(ctx context.Context, as directory.Principal, box store.Ma
 	if items, err = distinct(items); err != nil {
 		return 0, nil, err
 	}
+	h, x, err := s.enter(ctx, as, box)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := s.mayRemove(ctx, h, x, box, folder, items); err != nil {
+		return 0, nil, err
+	}
 	var found []store.Entry
 	var fed fedFolders
-	seq, err = s.change(ctx, as, box, changeOf{
+	seq, err = s.changeIn(ctx, h, box, changeOf{
 		first: func(b *pgx.Batch) {
 			queueItems(b, box, items, &found)
 			fed.queue(b, box)

@@ -151,7 +151,7 @@ func (p *placings) move(c *change) {
 }
 
 // copy makes new objects of the old ones.
-func (p *placings) copy(c *change, olds, news []int64) {
+func (p *placings) copy(c *change, x *access, olds, news []int64) {
 	if len(p.placed) == 0 {
 		return
 	}
@@ -171,8 +171,8 @@ func (p *placings) copy(c *change, olds, news []int64) {
 		occurrence as (
 			insert into mail.occurrence (mailbox, item, folder, starts, ends, flags, instance)
 			select $1, u.copy, u.dest, starts, ends, flags, instance from u join mail.occurrence o on o.mailbox = $1 and o.item = u.id)
-		insert into mail.object (mailbox, item, folder, version, blob_size, starts, ends, expanded_from, expanded_to, kind, uid, name, blob, text, search)
-		select $1, u.copy, u.dest, $7, blob_size, starts, ends, expanded_from, expanded_to, u.as_kind, uid, u.called, blob, text, search
+		insert into mail.object (mailbox, item, folder, version, blob_size, starts, ends, expanded_from, expanded_to, kind, uid, name, blob, text, search, creator)
+		select $1, u.copy, u.dest, $7, blob_size, starts, ends, expanded_from, expanded_to, u.as_kind, uid, u.called, blob, text, search, nullif($8::bigint, 0)
 		from u join mail.object o on o.mailbox = $1 and o.item = u.id`,
-		int64(c.box), items, copies, folders, kinds, names, int64(c.seq))
+		int64(c.box), items, copies, folders, kinds, names, int64(c.seq), int64(x.who))
 }

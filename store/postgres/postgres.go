@@ -68,6 +68,9 @@ type Options struct {
 	// MessageCache and ContentCache bound the memory in bytes that keeps what
 	// was read, 64 MiB each when 0, none when negative.
 	MessageCache, ContentCache int64
+	// Groups tells which groups somebody is in, those that these are in among them;
+	// nil: none. The answer is kept for three seconds.
+	Groups func(ctx context.Context, id directory.ObjectID) ([]directory.ObjectID, error)
 	// Log hears what the background work meets; slog.Default when nil.
 	Log *slog.Logger
 }
@@ -82,6 +85,9 @@ type Store struct {
 	log      *slog.Logger
 	counts   *otter.Cache[store.MailboxID, mailCounts]
 	origin   string // names this Store in notifications
+	groups   groups
+	whereMu  sync.Mutex
+	where    map[store.MailboxID]*home // of shared mailboxes, when there are several databases
 	outbox   chan struct{}
 	merging  sync.Mutex // of the index of words
 }
@@ -130,7 +136,7 @@ func New(pools map[string]*pgdb.DB, o Options) (*Store, error) {
 	return s, nil
 }
 
-// open checks that as may use the mailbox and gives the database that holds it.
+// open checks that as may use the whole mailbox and gives the database that holds it.
 func (s *Store) open(as directory.Principal, box store.MailboxID) (*home, error) {
 	if box <= 0 || !as.MayUse(box) {
 		return nil, fault.New(fault.NotFound, "no such mailbox")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -27,6 +28,7 @@ type put struct {
 	p      *store.PutObject
 	folder store.FolderID
 	system bool
+	who    *access
 	once   string     // key in mail.once; "" for none
 	old    *objectRow // that the edit was made of; nil: none
 	same   bool       // the edit left it as it is
@@ -68,7 +70,7 @@ func (a *put) adds() int64 {
 // somebody else was faster, all is done again.
 func (s *Store) PutObject(ctx context.Context, as directory.Principal, box store.MailboxID, p store.PutObject) (res store.Put, err error) {
 	defer fault.Wrap(&err, "put an object into mailbox %d", box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return res, err
 	}
@@ -82,13 +84,24 @@ func (s *Store) PutObject(ctx context.Context, as directory.Principal, box store
 		}
 		p.Folder = f.ID
 	}
+	if !x.all {
+		p.Limit = 0 // what the mailbox may hold is not theirs to say
+	}
+	if p.Folder != 0 {
+		if err := x.may(p.Folder, 0); err != nil {
+			return res, err
+		}
+	}
 	for n := range casAttempts {
 		if err := apart(ctx, n); err != nil {
 			return res, err
 		}
-		a, outs, err := s.edited(ctx, h, box, &p)
+		a, outs, err := s.edited(ctx, h, x, box, &p)
 		if err != nil {
 			return res, err
+		}
+		if len(outs) > 0 && !x.all && !p.ForOwner {
+			return res, notForOwner()
 		}
 		a.system = as.Is(directory.RoleSystem)
 		if err := s.write(ctx, as, h, a, outs); err != nil {
@@ -98,7 +111,7 @@ func (s *Store) PutObject(ctx context.Context, as directory.Principal, box store
 		case a.stale:
 			continue
 		case a.seen != 0:
-			return s.repeatedPut(ctx, h, box, a.seen)
+			return s.repeatedPut(ctx, h, x, box, a.seen)
 		}
 		return a.res, nil
 	}
@@ -145,13 +158,24 @@ func objectName(name string) error {
 }
 
 // edited reads what there is, has it edited and prepares the writing.
-func (s *Store) edited(ctx context.Context, h *home, box store.MailboxID, p *store.PutObject) (a *put, outs []store.Outgoing, err error) {
-	a = &put{slot: slot[*put]{box: box}, p: p, folder: p.Folder, now: time.Now()}
+func (s *Store) edited(ctx context.Context, h *home, x *access, box store.MailboxID, p *store.PutObject) (a *put, outs []store.Outgoing, err error) {
+	a = &put{slot: slot[*put]{box: box}, p: p, who: x, folder: p.Folder, now: time.Now()}
 	if p.Once != "" {
 		a.once = "o " + p.Once
+		if !x.all { // keys of one's own
+			a.once = "g " + strconv.FormatInt(int64(x.who), 10) + " " + p.Once
+		}
 	}
 	if err := s.look(ctx, h, a); err != nil || a.seen != 0 {
 		return a, nil, err
+	}
+	if a.old != nil {
+		err = x.mayChange(a.old, store.RightEditOwn, store.RightEditAll)
+	} else {
+		err = x.may(a.folder, store.RightCreate)
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	if p.IfMatch != nil && *p.IfMatch != version(a.old) {
 		return nil, nil, changedMeanwhile()
@@ -296,6 +320,10 @@ func (s *Store) look(ctx context.Context, h *home, a *put) error {
 	return err
 }
 
+func notForOwner() error {
+	return fault.New(fault.Denied, "this is told to others in its owner's name: only who acts for the owner may do it")
+}
+
 func noObject() error { return fault.New(fault.NotFound, "no such object") }
 
 // write writes a prepared put, with others that wait or, when there is something
@@ -351,13 +379,13 @@ func (s *Store) entryOf(ctx context.Context, h *home, box store.MailboxID, item 
 }
 
 // repeatedPut answers a put whose Once was seen before.
-func (s *Store) repeatedPut(ctx context.Context, h *home, box store.MailboxID, item store.ItemID) (res store.Put, err error) {
+func (s *Store) repeatedPut(ctx context.Context, h *home, x *access, box store.MailboxID, item store.ItemID) (res store.Put, err error) {
 	res.Repeated = true
 	if res.Entry, err = s.entryOf(ctx, h, box, item); err != nil {
 		return res, err
 	}
 	res.Object.Item = item
-	list, err := s.objects(ctx, h, box, []store.ItemID{item}, true)
+	list, err := s.objects(ctx, h, x, box, []store.ItemID{item}, true)
 	if list != nil && list[0] != nil {
 		res.Object = *list[0]
 	}
@@ -382,7 +410,7 @@ func (s *Store) putAndSend(ctx context.Context, as directory.Principal, h *home,
 // RemoveObject makes an object recoverable.
 func (s *Store) RemoveObject(ctx context.Context, as directory.Principal, box store.MailboxID, r store.RemoveObject) (seq store.Seq, err error) {
 	defer fault.Wrap(&err, "remove object %d of mailbox %d", r.Item, box)
-	h, err := s.open(as, box)
+	h, x, err := s.enter(ctx, as, box)
 	if err != nil {
 		return 0, err
 	}
@@ -390,7 +418,7 @@ func (s *Store) RemoveObject(ctx context.Context, as directory.Principal, box st
 		if err := apart(ctx, n); err != nil {
 			return 0, err
 		}
-		seq, err = s.removeObject(ctx, as, h, box, &r)
+		seq, err = s.removeObject(ctx, as, h, x, box, &r)
 		if !errors.Is(err, errStale) {
 			return seq, err
 		}
@@ -401,9 +429,12 @@ func (s *Store) RemoveObject(ctx context.Context, as directory.Principal, box st
 // errStale: what was read before the counter row was taken is no longer so.
 var errStale = errors.New("changed meanwhile")
 
-func (s *Store) removeObject(ctx context.Context, as directory.Principal, h *home, box store.MailboxID, r *store.RemoveObject) (seq store.Seq, err error) {
+func (s *Store) removeObject(ctx context.Context, as directory.Principal, h *home, access *access, box store.MailboxID, r *store.RemoveObject) (seq store.Seq, err error) {
 	a := &put{slot: slot[*put]{box: box}, p: &store.PutObject{Item: r.Item, Folder: r.Folder}}
 	if err := s.look(ctx, h, a); err != nil {
+		return 0, err
+	}
+	if err := access.mayChange(a.old, store.RightDeleteOwn, store.RightDeleteAll); err != nil {
 		return 0, err
 	}
 	if r.IfMatch != nil && *r.IfMatch != a.old.Version {
@@ -414,6 +445,9 @@ func (s *Store) removeObject(ctx context.Context, as directory.Principal, h *hom
 		if outs, err = r.Send(&a.old.Object); err != nil {
 			return 0, err
 		}
+	}
+	if len(outs) > 0 && !access.all && !r.ForOwner {
+		return 0, notForOwner()
 	}
 	x, err := s.newSends(as, box, outs)
 	if err != nil {

@@ -384,6 +384,11 @@ func (x *boxPutter) create(a *put, item store.ItemID, rows *putRows) {
 	d.enter(&e)
 	a.res = store.Put{Entry: e, Object: a.object(item, a.name, x.seq), Created: true, Changed: true}
 	rows.new.add(x.box, a)
+	var creator *int64 // null: the owner
+	if id := int64(a.who.who); id != 0 {
+		creator = &id
+	}
+	rows.creators = append(rows.creators, creator)
 	rows.uids, rows.received = append(rows.uids, int64(e.UID)), append(rows.received, e.Received)
 	rows.uidTexts, rows.names = append(rows.uidTexts, a.read.UID), append(rows.names, a.name)
 	rows.wrote(x.box, a)
@@ -470,6 +475,7 @@ func (r *occurrenceRows) add(box store.MailboxID, item store.ItemID, folder stor
 type putRows struct {
 	new, old        wideRows
 	uids            []int64
+	creators        []*int64
 	received        []time.Time
 	uidTexts, names []string
 	dropped         [][]byte // contents that were replaced
@@ -543,16 +549,16 @@ func (p *putter) write(last *pgx.Batch) error {
 	case len(n.boxes) > 0:
 		last.Queue(`
 			with object as (
-				insert into mail.object (mailbox, item, folder, version, blob_size, starts, ends, expanded_from, expanded_to, kind, search, blob, text, uid, name)
+				insert into mail.object (mailbox, item, folder, version, blob_size, starts, ends, expanded_from, expanded_to, kind, search, blob, text, uid, name, creator)
 				select * from unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::timestamptz[],
-					$15::timestamptz[], $16::timestamptz[], $17::text[], $18::text[], $19::bytea[], $20::bytea[], $21::text[], $22::text[])),
+					$15::timestamptz[], $16::timestamptz[], $17::text[], $18::text[], $19::bytea[], $20::bytea[], $21::text[], $22::text[], $26::bigint[])),
 			entry as (
 				insert into mail.entry (mailbox, item, folder, entered_seq, changed_seq, size, uid, received, flags)
 				select mailbox, item, folder, seq, seq, size, uid, received, $25
 				from unnest($8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $23::bigint[], $24::timestamptz[])
 					as u (mailbox, item, folder, seq, size, uid, received))`+occurrences,
 			append(args, n.boxes, n.items, n.folders, n.versions, n.sizes, n.starts, n.ends, n.from, n.to, n.kinds, n.searches, n.blobs, n.texts,
-				r.uidTexts, r.names, r.uids, r.received, int32(store.Seen))...)
+				r.uidTexts, r.names, r.uids, r.received, int32(store.Seen), r.creators)...)
 	case len(t.boxes) > 0:
 		last.Queue(occurrences, args...)
 	}

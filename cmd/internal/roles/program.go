@@ -185,7 +185,7 @@ func (p *Program) OpenMail(ctx context.Context) error {
 		}
 		pools[name] = db
 	}
-	mail, err := storepg.New(pools, storeOptions(p.Config, p.Log))
+	mail, err := storepg.New(pools, storeOptions(p.Config, p.Log, p.Directory))
 	if err != nil {
 		return err
 	}
@@ -194,12 +194,20 @@ func (p *Program) OpenMail(ctx context.Context) error {
 	return nil
 }
 
-// storeOptions are the same for every program and for the command line.
-func storeOptions(cfg *config.Config, log *slog.Logger) storepg.Options {
+// storeOptions are the same for every program and for the command line. dir is
+// asked when it is needed, for it may be opened later.
+func storeOptions(cfg *config.Config, log *slog.Logger, dir func() directory.Directory) storepg.Options {
 	o := storepg.Options{
 		Quota: int64(cfg.Quota.Mailbox), RecoverableQuota: int64(cfg.Quota.Recoverable), Log: log,
 		// The doors refuse what is too large; what is imported may be larger.
 		MaxMessage: max(256<<20, int64(cfg.SMTP.MaxMessageSize)+1<<20),
+		Groups: func(ctx context.Context, id directory.ObjectID) ([]directory.ObjectID, error) {
+			d := dir()
+			if d == nil {
+				return nil, nil
+			}
+			return d.MemberOf(ctx, directory.System("store"), id)
+		},
 	}
 	if o.RecoverableQuota == 0 {
 		o.RecoverableQuota = -1 // without limit, as the configuration says it

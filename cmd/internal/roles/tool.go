@@ -209,7 +209,7 @@ func OpenTool(ctx context.Context, cfg *config.Config, log *slog.Logger, n Need)
 				return nil, err
 			}
 		}
-		if t.Mail, err = storepg.New(pools, storeOptions(cfg, log)); err != nil {
+		if t.Mail, err = storepg.New(pools, storeOptions(cfg, log, func() directory.Directory { return t.Directory })); err != nil {
 			return nil, err
 		}
 		behind(t.Mail.Run)
