@@ -281,6 +281,7 @@ func nobodys(ctx context.Context, as directory.Principal, w *shareWorld) map[str
 		},
 		"RemoveDevice": func() error { return s.RemoveDevice(ctx, as, box, "d") },
 
+		"WithWords":    func() error { return first(s.WithWords(ctx, as, box, store.WordQuery{Text: "secret"})) },
 		"MailSeq":      func() error { return first(s.MailSeq(ctx, as, box)) },
 		"Query":        func() error { return first(s.Query(ctx, as, box, store.Query{})) },
 		"Matches":      func() error { return first(s.Matches(ctx, as, box, nil, items)) },
