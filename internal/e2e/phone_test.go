@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -189,7 +190,8 @@ type collection struct {
 	id      string
 	key     string
 	window  int
-	mime    bool // ask for whole messages
+	class   string // of 2.5; Email when empty
+	mime    bool   // ask for whole messages
 	items   map[string]*wb.Node
 	more    bool
 	added   int // Adds seen in all, to notice doubles
@@ -204,7 +206,7 @@ func (p *phone) collection(id string) *collection {
 func (c *collection) request(commands ...*wb.Node) *wb.Node {
 	col := wb.New(wb.AirSyncCollection)
 	if c.p.version == "2.5" {
-		col.Add(wb.NewText(wb.AirSyncClass, "Email"))
+		col.Add(wb.NewText(wb.AirSyncClass, cmp.Or(c.class, "Email")))
 	}
 	col.Add(wb.NewText(wb.AirSyncSyncKey, c.key), wb.NewText(wb.AirSyncCollectionId, c.id))
 	if c.key != "0" {
