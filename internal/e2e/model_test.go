@@ -192,15 +192,6 @@ func (m *world) prepare(p *phone) {
 	})
 }
 
-func (m *world) at(path string) *place {
-	for _, p := range m.places {
-		if strings.HasPrefix(path, p.path) || p.phone == path {
-			return p
-		}
-	}
-	return nil
-}
-
 // create makes a thing to be written.
 func (m *world) create(kind string) *thing {
 	m.mu.Lock()
@@ -387,7 +378,7 @@ func birthOf(text string) int {
 	return 0
 }
 
-// fatal ends the test from a client's goroutine.
+// fail tells of a failure from a client's goroutine.
 func (m *world) fail(format string, args ...any) {
 	m.t.Helper()
 	m.t.Errorf(format, args...)
