@@ -306,6 +306,7 @@ type Placed struct {
 	ToUID  UID
 	Was    Seq // the source's Changed before
 	Absent bool
+	There  bool // by a move: it was in the destination before and stays as it is
 }
 
 // PlaceResult is the outcome of a copy or a move.

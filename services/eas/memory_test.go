@@ -507,11 +507,11 @@ func (m *memory) Move(_ context.Context, as directory.Principal, box store.Mailb
 	var r store.PlaceResult
 	for _, id := range items {
 		it := m.items[id]
-		if it == nil || it.gone || from != 0 && it.e.Folder != from {
+		if it == nil || it.gone || from != 0 && it.e.Folder != from && it.e.Folder != to {
 			r.Placed = append(r.Placed, store.Placed{Item: id, Absent: true})
 			continue
 		}
-		p := store.Placed{Item: id, To: id, UID: it.e.UID, Was: it.e.Changed}
+		p := store.Placed{Item: id, To: id, UID: it.e.UID, Was: it.e.Changed, There: it.e.Folder == to}
 		if it.e.Folder != to {
 			if r.Seq == 0 {
 				r.Seq = m.touch()

@@ -138,7 +138,7 @@ func (s *Server) moveGroup(ctx context.Context, r *request, src, dst store.Folde
 	}
 	moved := map[store.ItemID]store.Placed{}
 	for _, p := range res.Placed {
-		if !p.Absent {
+		if !p.Absent && !p.There {
 			moved[p.Item] = p
 		}
 	}

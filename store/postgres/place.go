@@ -204,6 +204,7 @@ func (s *Store) Move(ctx context.Context, as directory.Principal, box store.Mail
 				case e == nil || from != 0 && e.Folder != from && e.Folder != to:
 					p.Absent = true
 				case e.Folder == to:
+					p.There = true
 					p.UID, p.To, p.ToUID, p.Was = e.UID, item, e.UID, e.Changed
 				default:
 					p.UID, p.To, p.ToUID, p.Was = e.UID, item, uid[item], e.Changed

@@ -179,7 +179,7 @@ func moves(t *testing.T, b *suite) {
 	}
 	r, err = b.Store.Move(ctx, b.me(), b.box, inbox, []store.ItemID{items[2], items[1]}, to)
 	b.must(err)
-	if r.Placed[0].Absent || r.Placed[0].ToUID != 2 || r.Placed[1].ToUID != 3 {
+	if r.Placed[0].Absent || !r.Placed[0].There || r.Placed[0].ToUID != 2 || r.Placed[1].ToUID != 3 || r.Placed[1].There {
 		t.Errorf("moved again %+v", r)
 	}
 	stay, err := b.Store.Move(ctx, b.me(), b.box, to, []store.ItemID{items[2]}, to)
