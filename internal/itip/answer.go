@@ -1,11 +1,7 @@
 package itip
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -248,11 +244,6 @@ func (s Side) Answer(text []byte, a Answer) (Result, error) {
 		ical.Person{Address: s.Address, Name: s.Name}.Write(mine)
 		target.Properties = append(target.Properties, mine)
 	}
-	// Who says the same again, as a program whose request was answered and did not
-	// hear so, tells nobody. What was asked for may be the organizer's newest word.
-	said := a.mark(target)
-	again := statusOf(mine) == a.Status && mine.ParamText(paramSaid) == said
-	mine.SetParam(paramSaid, said)
 	who := ical.ParsePerson(mine)
 	who.Status, who.RSVP = a.Status, false
 	who.Write(mine)
@@ -271,7 +262,6 @@ func (s Side) Answer(text []byte, a Answer) (Result, error) {
 	if id == "" { // what was answered for instances is said anew
 		for _, other := range now.order {
 			if p := s.me(now.parts[other]); other != "" && p != nil && statusOf(p) != a.Status {
-				again = false
 				w := ical.ParsePerson(p)
 				w.Status, w.RSVP = a.Status, false
 				w.Write(p)
@@ -280,10 +270,6 @@ func (s Side) Answer(text []byte, a Answer) (Result, error) {
 		}
 	}
 	r := Result{Why: strings.ToLower(a.Status)}
-	if again && a.Status != Declined {
-		r.Text, r.Why = text, "said before"
-		return r, nil
-	}
 	if !a.Silent {
 		r.Messages = s.toOrganizer(now, method, kind, a.Comment, parts)
 	}
@@ -299,15 +285,6 @@ func (s Side) Answer(text []byte, a Answer) (Result, error) {
 	}
 	r.Text = now.text()
 	return r, nil
-}
-
-// mark stands for an answer and what it answers.
-func (a Answer) mark(to *ical.Component) string {
-	h := sha256.New()
-	for _, v := range []string{a.Status, a.Comment, a.From.UTC().Format(utcForm), a.To.UTC().Format(utcForm), strconv.FormatBool(a.Silent), to.Text("SEQUENCE")} {
-		fmt.Fprintf(h, "%d:%s", len(v), v)
-	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // propose puts another time into what the organizer is told (RFC 5546 section

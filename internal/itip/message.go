@@ -12,9 +12,8 @@ import (
 // Product names us in calendars.
 const Product = "-//Waypost//Waypost//EN"
 
-// Parameters of ours on an ATTENDEE; nobody else sees them.
+// Parameters of ours on the ATTENDEE of an organizer's copy; nobody else sees them.
 const (
-	paramSaid    = "X-WAYPOST-SAID"          // of one's own answer: which one was told last
 	paramReplied = "X-WAYPOST-REPLIED"       // SEQUENCE and DTSTAMP of the newest answer
 	paramFrom    = "X-WAYPOST-PROPOSED-FROM" // the time that was proposed, UTC
 	paramTo      = "X-WAYPOST-PROPOSED-TO"
