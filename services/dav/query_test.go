@@ -266,7 +266,7 @@ func TestSync(t *testing.T) {
 	s.want(204, "DELETE", cal+"c", "")
 	put("c", 3)
 	a = s.want(207, "REPORT", cal, syncBody(second, ""))
-	if names(a) != "c" || strings.Contains(a.body, "404") {
+	if names(a) != "c" || strings.Contains(a.body, " 404 ") {
 		t.Error(a.body)
 	}
 	// In pages.
