@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/smtp"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -113,17 +115,32 @@ func newSite(t *testing.T) *site {
 }
 
 // freePorts gives every door a port of its own that stays the same over
-// restarts, so that clients find the programs again.
+// restarts, so that clients find the programs again. The ports are below those that
+// the system gives to connections (ip_local_port_range), which could take one
+// between here and the program's start, or while it is down.
 func (s *site) freePorts() {
 	for _, d := range doors {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			s.t.Fatal(err)
+		for tries := 0; ; tries++ {
+			addr := fmt.Sprint("127.0.0.1:", 18000+nextPort.Add(1)%14000)
+			l, err := net.Listen("tcp", addr)
+			if err == nil {
+				s.env = append(s.env, "WAYPOST_LISTEN_"+d+"="+addr)
+				_ = l.Close()
+				break
+			}
+			if tries == 100 {
+				s.t.Fatal(err)
+			}
 		}
-		s.env = append(s.env, "WAYPOST_LISTEN_"+d+"="+l.Addr().String())
-		_ = l.Close()
 	}
 }
+
+// nextPort begins anywhere, so that two runs of the tests at once seldom meet.
+var nextPort = func() *atomic.Uint32 {
+	var n atomic.Uint32
+	n.Store(rand.Uint32N(14000))
+	return &n
+}()
 
 // start begins a program; its output goes to a file beside the data folder.
 func (s *site) start(name string, args ...string) *proc {
