@@ -239,7 +239,7 @@ type Change struct {
 	Gone    bool
 	Epoch   Epoch // of accounts; 0 otherwise
 	Enabled bool
-	// Ended: this session is over. ID is 0 then; the line has no USN of its own,
+	// Ended: what was granted under this id is over. ID is 0 then; the line has no USN of its own,
 	// and at the start of a feed those of the last quarter of an hour are told
 	// again.
 	Ended SessionID `json:",omitempty"`

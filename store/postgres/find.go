@@ -86,12 +86,23 @@ func wordsOf(found store.WithWords, words []string, arg func(any) string) string
 	if !found.Behind && !found.All {
 		return indexed
 	}
-	newer := []string{"m.mailbox = $1", "m.item = e.item"}
-	for _, w := range words {
-		newer = append(newer, fmt.Sprintf("(position(%[1]s in m.subject) > 0 or position(%[1]s in m.people) > 0 or position(%[1]s in m.preview) > 0)", arg(w)))
-	}
 	return "(" + indexed + " or e.item > " + arg(int64(found.Upto)) +
-		" and exists (select from mail.message m where " + strings.Join(newer, " and ") + "))"
+		" and exists (select from mail.message m where m.mailbox = $1 and m.item = e.item and " + listed(words, arg, "m.subject", "m.people", "m.preview") + "))"
+}
+
+// listed is the condition that each word stands somewhere in the listing columns
+// named.
+func listed(words []string, arg func(any) string, columns ...string) string {
+	all := make([]string, 0, len(words))
+	for _, w := range words {
+		a := arg(w)
+		one := make([]string, 0, len(columns))
+		for _, col := range columns {
+			one = append(one, "position("+a+" in "+col+") > 0")
+		}
+		all = append(all, "("+strings.Join(one, " or ")+")")
+	}
+	return strings.Join(all, " and ")
 }
 
 // among is the condition that an item is one of those given, ascending. Few are

@@ -106,16 +106,7 @@ func (x *querier) text(c *store.Condition) string {
 	case store.InBody:
 		columns = []string{"m.preview"}
 	}
-	newer := []string{"e.item > " + x.arg(int64(found.Upto))}
-	for _, w := range list {
-		a := x.arg(w)
-		var any []string
-		for _, col := range columns {
-			any = append(any, fmt.Sprintf("position(%s in %s) > 0", a, col))
-		}
-		newer = append(newer, "("+strings.Join(any, " or ")+")")
-	}
-	return "(" + sql + " or " + strings.Join(newer, " and ") + ")"
+	return "(" + sql + " or e.item > " + x.arg(int64(found.Upto)) + " and " + listed(list, x.arg, columns...) + ")"
 }
 
 // hasFile is the condition of having an attachment.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -13,9 +14,12 @@ import (
 	"waypost/store/words"
 )
 
-// maxVerified is how many messages of those that have all words of a phrase are
-// read, the newest first, to see whether the words follow each other.
-const maxVerified = 500
+// Of the messages that have all words of a phrase so many are read, the newest
+// first, to see whether the words follow each other; the others are taken as found.
+const (
+	maxVerified      = 500
+	maxVerifiedBytes = 32 << 20
+)
 
 // wordsIn says which fields of the index are meant.
 var wordsIn = map[store.Field]store.WordField{
@@ -89,6 +93,17 @@ func (s *Store) withPhrases(ctx context.Context, h *home, box store.MailboxID, i
 	var messages []*message
 	if err := s.readMessages(ctx, h, box, ids(items[from:]), func(m *message) { messages = append(messages, m) }); err != nil {
 		return nil, err
+	}
+	slices.SortFunc(messages, func(a, b *message) int { return cmp.Compare(b.Item, a.Item) })
+	size := int64(0)
+	for i, m := range messages {
+		if size += m.blobSize; size > maxVerifiedBytes {
+			for _, m := range messages[i:] {
+				kept = append(kept, m.Item)
+			}
+			messages = messages[:i]
+			break
+		}
 	}
 	for i, p := range list {
 		list[i] = words.Fold(p)

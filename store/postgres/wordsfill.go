@@ -20,10 +20,11 @@ import (
 )
 
 const (
-	fillBatch  = 128      // messages of one segment that is written first
-	fillBytes  = 16 << 20 // of messages of one such segment, about
-	tierFactor = 8        // so many segments of one size become one
-	maxSegment = 32 << 10 // items from which a segment stays as it is
+	fillBatch    = 128      // messages of one segment that is written first
+	fillBytes    = 16 << 20 // of messages of one such segment, about
+	contentBytes = 8 << 20  // of contents that are held at once
+	tierFactor   = 8        // so many segments of one size become one
+	maxSegment   = 32 << 10 // items from which a segment stays as it is
 )
 
 // fillWords reads messages that are not in the index into a new segment; more
@@ -97,31 +98,42 @@ func (s *Store) messageWords(ctx context.Context, h *home, box store.MailboxID, 
 	return items, docs, err
 }
 
-// contents calls fn with each message and its content as received; small contents
-// are read in one question.
+// contents calls fn with each message and its content as received. Small contents
+// are read some at a time, in one question for at most contentBytes.
 func (s *Store) contents(ctx context.Context, h *home, list []*message, fn func(m *message, c io.ReaderAt) error) error {
-	first := map[[32]byte][]byte{}
-	var hashes [][]byte
-	for _, m := range list {
-		if data, ok := s.chunks.get(chunkKey{m.blob, 0}); ok {
-			first[m.blob] = data
-		} else if m.blobSize > 0 && m.blobSize <= chunkSize {
+	for len(list) > 0 {
+		first := map[[32]byte][]byte{}
+		var hashes [][]byte
+		size, n := int64(0), 0
+		for ; n < len(list); n++ {
+			m := list[n]
+			if data, ok := s.chunks.get(chunkKey{m.blob, 0}); ok {
+				first[m.blob] = data
+				continue
+			}
+			if m.blobSize == 0 || m.blobSize > chunkSize {
+				continue // none, or read chunk by chunk
+			}
+			if size += m.blobSize; size > contentBytes {
+				break
+			}
 			hashes = append(hashes, m.blob[:])
 		}
-	}
-	if len(hashes) > 0 {
-		if err := s.firstChunks(ctx, h, hashes, func(hash [32]byte, data []byte) { first[hash] = data }); err != nil {
-			return err
+		if len(hashes) > 0 {
+			if err := s.firstChunks(ctx, h, hashes, func(hash [32]byte, data []byte) { first[hash] = data }); err != nil {
+				return err
+			}
 		}
-	}
-	for _, m := range list {
-		var c io.ReaderAt = &content{s: s, h: h, ctx: ctx, hash: m.blob, blobSize: m.blobSize}
-		if data, ok := first[m.blob]; ok && int64(len(data)) == m.blobSize {
-			c = bytes.NewReader(data)
+		for _, m := range list[:n] {
+			var c io.ReaderAt = &content{s: s, h: h, ctx: ctx, hash: m.blob, blobSize: m.blobSize}
+			if data, ok := first[m.blob]; ok && int64(len(data)) == m.blobSize {
+				c = bytes.NewReader(data)
+			}
+			if err := fn(m, c); err != nil {
+				return err
+			}
 		}
-		if err := fn(m, c); err != nil {
-			return err
-		}
+		list = list[n:]
 	}
 	return nil
 }
