@@ -44,7 +44,7 @@ var rooms = []rule{
 	// What the store reads of an object's text, without I/O.
 	{"store/object", "store " + formats},
 	// Text as words that are looked for, without I/O.
-	{"store/words", ""},
+	{"store/words", "internal/mail"},
 
 	// SQL lives here, each with a schema of its own.
 	{"store/postgres", "store store/feed store/object store/words directory internal/ migrations"},

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,11 +56,18 @@ func Open(t testing.TB) *Browser {
 		}
 		t.Skip("no chromium")
 	}
+	profile, err := os.MkdirTemp("", "waypost-browser-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	c := exec.CommandContext(ctx, path, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--ignore-certificate-errors", "--hide-scrollbars",
-		"--host-resolver-rules=MAP *.example.test 127.0.0.1", "--remote-debugging-port=0", "--remote-allow-origins=*", "--user-data-dir="+t.TempDir(), "about:blank")
+		"--host-resolver-rules=MAP *.example.test 127.0.0.1", "--remote-debugging-port=0", "--remote-allow-origins=*", "--user-data-dir="+profile, "about:blank")
 	c.WaitDelay = 5 * time.Second
+	// Its helpers write into the profile as long as they live: all end together.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	stderr, err := c.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +75,18 @@ func Open(t testing.TB) *Browser {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stop(); _ = c.Wait() })
+	t.Cleanup(func() {
+		stop()
+		_ = c.Wait()
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			if err := os.RemoveAll(profile); err == nil {
+				return
+			} else if time.Now().After(end) {
+				t.Errorf("the browser's profile stays: %v", err)
+				return
+			}
+		}
+	})
 	found := make(chan string, 1)
 	go func() {
 		lines := bufio.NewScanner(stderr)

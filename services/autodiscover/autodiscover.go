@@ -22,6 +22,7 @@ import (
 
 	"waypost/directory"
 	"waypost/internal/fault"
+	"waypost/internal/httpdoor"
 )
 
 // Prefix is the folder of URLs that the handler answers, compared without
@@ -83,10 +84,7 @@ func New(people People, auth Authenticator, opt Options) *Handler {
 		opt.Log = slog.Default()
 	}
 	if opt.ClientAddr == nil {
-		opt.ClientAddr = func(r *http.Request) netip.Addr {
-			ap, _ := netip.ParseAddrPort(r.RemoteAddr)
-			return ap.Addr().Unmap()
-		}
+		opt.ClientAddr = httpdoor.Peer
 	}
 	if opt.Secure == nil {
 		opt.Secure = func(r *http.Request) bool { return r.TLS != nil }
@@ -218,12 +216,12 @@ func (h *Handler) refuse(w http.ResponseWriter, l *line, code int) {
 
 // signIn gives the user whose credentials came along.
 func (h *Handler) signIn(r *http.Request, l *line) (directory.User, error) {
-	login, password, ok := r.BasicAuth()
+	login, password, ok := httpdoor.Basic(r)
 	if !ok {
 		return directory.User{}, fault.New(fault.Unauthenticated, "no credentials")
 	}
 	who, err := h.auth.SignIn(r.Context(), directory.Credentials{
-		Login: latin(login), Password: latin(password), From: h.opt.ClientAddr(r), Door: "autodiscover",
+		Login: login, Password: password, From: h.opt.ClientAddr(r), Door: "autodiscover",
 	})
 	if err != nil {
 		return directory.User{}, fmt.Errorf("sign in: %w", err)

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"waypost/directory"
 	"waypost/internal/fault"
@@ -189,16 +188,4 @@ func (h *Handler) errorAnswer(e poxError) string {
 	now := h.opt.Now()
 	return fmt.Sprintf(declaration+`<Autodiscover xmlns="%s"><Response><Error Time="%s" Id="%d"><ErrorCode>%d</ErrorCode><Message>%s</Message><DebugData/></Error></Response></Autodiscover>`,
 		schemaAnswer, now.Format("15:04:05.0000000"), uint32(now.UnixNano()), e.code, errorTexts[e.code])
-}
-
-// latin reads a credential, which desktop Outlook sends in ISO 8859-1.
-func latin(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	runes := make([]rune, 0, len(s))
-	for _, b := range []byte(s) {
-		runes = append(runes, rune(b))
-	}
-	return string(runes)
 }

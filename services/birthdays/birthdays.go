@@ -215,7 +215,9 @@ func (w *one) contacts(ctx context.Context, items []store.ItemID) error {
 			there[names[i]] = o.Item
 		}
 	}
-	err = w.texts(ctx, items, func(o *store.Object) error {
+	err = store.EachObject(items, func(page []store.ItemID) ([]*store.Object, error) {
+		return w.store.Objects(ctx, w.as, w.Mailbox, page)
+	}, func(o *store.Object) error {
 		if !w.books[o.Folder] {
 			return nil
 		}
@@ -254,34 +256,6 @@ func (w *one) drop(ctx context.Context, gone []store.ItemID) error {
 			return err
 		}
 		gone = gone[n:]
-	}
-	return nil
-}
-
-// texts gives the contacts that there are, a few at a time when they are large.
-func (w *one) texts(ctx context.Context, items []store.ItemID, fn func(*store.Object) error) error {
-	for len(items) > 0 {
-		list, err := w.store.Objects(ctx, w.as, w.Mailbox, items)
-		n := len(items)
-		if err != nil {
-			if fault.Of(err) != fault.Limit {
-				return err
-			}
-			for n > 0 && list[n-1] == nil {
-				n--
-			}
-			if n == 0 {
-				return err
-			}
-		}
-		for _, o := range list[:n] {
-			if o != nil {
-				if err := fn(o); err != nil {
-					return err
-				}
-			}
-		}
-		items = items[n:]
 	}
 	return nil
 }

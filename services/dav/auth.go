@@ -4,11 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
-	"unicode/utf8"
 
 	"waypost/directory"
 	"waypost/internal/fault"
+	"waypost/internal/httpdoor"
 )
 
 // Bearers accept access tokens (RFC 6750). The Authenticator may be one.
@@ -24,7 +23,7 @@ func (s *Server) bearers() Bearers {
 // signIn checks the credentials that come with every request (RFC 7617, RFC 6750).
 // Without them the client is asked.
 func (s *Server) signIn(ctx context.Context, r *request) error {
-	if token, ok := bearerOf(r.http); ok && s.bearers() != nil {
+	if token, ok := httpdoor.Bearer(r.http); ok && s.bearers() != nil {
 		// What the token was granted for is looked at where a collection is opened:
 		// a program may have calendars and no contacts.
 		who, err := s.bearers().Bearer(ctx, token, directory.ScopeCalendar, directory.ScopeContacts)
@@ -34,12 +33,12 @@ func (s *Server) signIn(ctx context.Context, r *request) error {
 		r.who = who
 		return s.hasMailbox(r)
 	}
-	user, password, ok := r.http.BasicAuth()
+	user, password, ok := httpdoor.Basic(r.http)
 	if !ok {
 		return fault.New(fault.Unauthenticated, "sign in")
 	}
 	who, err := s.auth.SignIn(ctx, directory.Credentials{
-		Login: credential(user), Password: credential(password), From: s.opt.ClientAddr(r.http), Door: "dav",
+		Login: user, Password: password, From: s.opt.ClientAddr(r.http), Door: "dav",
 	})
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
@@ -53,24 +52,6 @@ func (s *Server) hasMailbox(r *request) error {
 		return fault.New(fault.Denied, "this account has no mailbox")
 	}
 	return nil
-}
-
-func bearerOf(r *http.Request) (string, bool) {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	return strings.TrimSpace(token), ok && strings.EqualFold(scheme, "Bearer")
-}
-
-// credential reads a user name or password: UTF-8 as asked for (RFC 7617 section
-// 2.1), else ISO 8859-1.
-func credential(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	latin := make([]rune, 0, len(s))
-	for _, b := range []byte(s) {
-		latin = append(latin, rune(b))
-	}
-	return string(latin)
 }
 
 // challenge asks for credentials.

@@ -31,6 +31,7 @@ import (
 
 	"waypost/directory"
 	"waypost/internal/fault"
+	"waypost/internal/httpdoor"
 	"waypost/store"
 )
 
@@ -127,10 +128,7 @@ func New(mail Store, people People, auth Authenticator, opt Options) *Server {
 		opt.Log = slog.Default()
 	}
 	if opt.ClientAddr == nil {
-		opt.ClientAddr = func(r *http.Request) netip.Addr {
-			ap, _ := netip.ParseAddrPort(r.RemoteAddr)
-			return ap.Addr().Unmap()
-		}
+		opt.ClientAddr = httpdoor.Peer
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now

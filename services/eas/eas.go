@@ -32,6 +32,7 @@ import (
 
 	"waypost/directory"
 	"waypost/internal/fault"
+	"waypost/internal/httpdoor"
 	"waypost/services/eas/wbxml"
 	"waypost/store"
 )
@@ -134,10 +135,7 @@ func (o Options) withDefaults() Options {
 		o.MaxHeld = 100_000
 	}
 	if o.ClientAddr == nil {
-		o.ClientAddr = func(r *http.Request) netip.Addr {
-			ap, _ := netip.ParseAddrPort(r.RemoteAddr)
-			return ap.Addr().Unmap()
-		}
+		o.ClientAddr = httpdoor.Peer
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"strings"
-	"unicode/utf8"
 
 	"waypost/internal/mail"
 	"waypost/store"
@@ -79,7 +78,7 @@ func contains(r io.Reader, folded string) (bool, error) {
 		n += raw
 		whole := n
 		if err == nil {
-			whole = n - cutRune(buf[:n])
+			whole = n - mail.CutRune(buf[:n])
 		}
 		window = appendFolded(window, buf[:whole])
 		if bytes.Contains(window, needle) {
@@ -114,17 +113,4 @@ func appendFolded(dst, text []byte) []byte {
 		}
 	}
 	return out
-}
-
-// cutRune gives the length of an unfinished rune at the end of b.
-func cutRune(b []byte) int {
-	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
-		if c := b[len(b)-n]; utf8.RuneStart(c) {
-			if c >= utf8.RuneSelf && !utf8.FullRune(b[len(b)-n:]) {
-				return n
-			}
-			return 0
-		}
-	}
-	return 0
 }

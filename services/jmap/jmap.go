@@ -30,10 +30,10 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"waypost/directory"
 	"waypost/internal/fault"
+	"waypost/internal/httpdoor"
 	"waypost/store"
 )
 
@@ -149,10 +149,7 @@ func New(mail Store, people People, auth Authenticator, opt Options) *Server {
 		opt.Log = slog.Default()
 	}
 	if opt.ClientAddr == nil {
-		opt.ClientAddr = func(r *http.Request) netip.Addr {
-			ap, _ := netip.ParseAddrPort(r.RemoteAddr)
-			return ap.Addr().Unmap()
-		}
+		opt.ClientAddr = httpdoor.Peer
 	}
 	if opt.Secure == nil {
 		opt.Secure = func(r *http.Request) bool { return r.TLS != nil }
@@ -292,14 +289,15 @@ func fromOurPages(r *http.Request) bool {
 // signIn checks the credentials that come with every request: Bearer (RFC 6750),
 // Basic (RFC 7617), or the cookie of a page of ours.
 func (s *Server) signIn(r *http.Request) (who directory.Principal, err error) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	switch user, password, ok := r.BasicAuth(); {
-	case ok:
+	user, password, basic := httpdoor.Basic(r)
+	token, bearer := httpdoor.Bearer(r)
+	switch {
+	case basic:
 		who, err = s.auth.SignIn(r.Context(), directory.Credentials{
-			Login: credential(user), Password: credential(password), From: s.opt.ClientAddr(r), Door: "jmap",
+			Login: user, Password: password, From: s.opt.ClientAddr(r), Door: "jmap",
 		})
-	case strings.EqualFold(scheme, "Bearer"):
-		who, err = s.auth.Bearer(r.Context(), strings.TrimSpace(token), directory.ScopeMail)
+	case bearer:
+		who, err = s.auth.Bearer(r.Context(), token, directory.ScopeMail)
 	case s.opt.Who != nil && fromOurPages(r):
 		who, err = s.opt.Who(r)
 	default:
@@ -309,19 +307,6 @@ func (s *Server) signIn(r *http.Request) (who directory.Principal, err error) {
 		return directory.Principal{}, fmt.Errorf("sign in: %w", err)
 	}
 	return who, nil
-}
-
-// credential reads a user name or password: UTF-8 as asked for (RFC 7617 section
-// 2.1), else ISO 8859-1.
-func credential(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	latin := make([]rune, 0, len(s))
-	for _, b := range []byte(s) {
-		latin = append(latin, rune(b))
-	}
-	return string(latin)
 }
 
 // codes has the HTTP code of every kind of fault.

@@ -266,7 +266,9 @@ func (x *writing) write() error {
 				items = append(items, o.Item)
 			}
 		}
-		if err := x.texts(items, add); err != nil {
+		if err := store.EachObject(items, func(page []store.ItemID) ([]*store.Object, error) {
+			return x.s.store.Objects(x.ctx, x.as, x.p.Mailbox, page)
+		}, add); err != nil {
 			return err
 		}
 		if len(list) < page {
@@ -283,34 +285,6 @@ func (x *writing) write() error {
 func (x *writing) shown(o *store.Object) bool {
 	return x.p.All || x.f.Class != store.ClassCalendar ||
 		!o.Starts.IsZero() && o.Starts.Before(x.to) && (o.Ends.IsZero() || !o.Ends.Before(x.from))
-}
-
-// texts reads objects, as many at a time as fit.
-func (x *writing) texts(items []store.ItemID, add func(*store.Object) error) error {
-	for len(items) > 0 {
-		list, err := x.s.store.Objects(x.ctx, x.as, x.p.Mailbox, items)
-		n := len(items)
-		if err != nil {
-			if fault.Of(err) != fault.Limit {
-				return err
-			}
-			for n > 0 && list[n-1] == nil {
-				n--
-			}
-			if n == 0 {
-				return err
-			}
-		}
-		for _, o := range list[:n] {
-			if o != nil {
-				if err := add(o); err != nil {
-					return err
-				}
-			}
-		}
-		items = items[n:]
-	}
-	return nil
 }
 
 // card writes a contact as 3.0, which everybody reads.

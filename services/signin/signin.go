@@ -37,6 +37,7 @@ import (
 
 	"waypost/directory"
 	"waypost/internal/fault"
+	"waypost/internal/httpdoor"
 	"waypost/web/signin"
 )
 
@@ -92,10 +93,7 @@ func New(dir Directory, gate Gate, o Options) (*Server, error) {
 		o.Log = slog.Default()
 	}
 	if o.ClientAddr == nil {
-		o.ClientAddr = func(r *http.Request) netip.Addr {
-			at, _ := netip.ParseAddrPort(r.RemoteAddr)
-			return at.Addr().Unmap()
-		}
+		o.ClientAddr = httpdoor.Peer
 	}
 	if o.Secure == nil {
 		o.Secure = func(r *http.Request) bool { return r.TLS != nil }

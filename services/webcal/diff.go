@@ -198,28 +198,13 @@ func (s *Service) texts(ctx context.Context, as directory.Principal, f *store.Fe
 			items = append(items, item)
 		}
 	}
-	for len(items) > 0 {
-		list, err := s.store.Objects(ctx, as, f.Mailbox, items)
-		n := len(items)
-		if err != nil {
-			if fault.Of(err) != fault.Limit {
-				return nil, err
-			}
-			for n > 0 && list[n-1] == nil { // those that did not fit
-				n--
-			}
-			if n == 0 {
-				return nil, err
-			}
-		}
-		for _, o := range list[:n] {
-			if o != nil {
-				old[o.UID] = o.Text
-			}
-		}
-		items = items[n:]
-	}
-	return old, nil
+	err := store.EachObject(items, func(page []store.ItemID) ([]*store.Object, error) {
+		return s.store.Objects(ctx, as, f.Mailbox, page)
+	}, func(o *store.Object) error {
+		old[o.UID] = o.Text
+		return nil
+	})
+	return old, err
 }
 
 // madeUID is the UID of an event that has none: it follows from what it says.

@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
+
+	"waypost/internal/mail"
 )
 
 // Field says where in an item a word stands.
@@ -87,7 +89,7 @@ func (d *Doc) Read(f Field, r io.Reader) error {
 		n += kept
 		whole := n
 		if err == nil {
-			whole -= cutRune(buf[:n])
+			whole -= mail.CutRune(buf[:n])
 		}
 		s.text(buf[:whole])
 		kept = copy(buf[:], buf[whole:n])
@@ -124,19 +126,6 @@ func (d *Doc) Terms() []string {
 	}
 	slices.Sort(list)
 	return list
-}
-
-// cutRune gives the length of an unfinished rune at the end of b.
-func cutRune(b []byte) int {
-	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
-		if c := b[len(b)-n]; utf8.RuneStart(c) {
-			if c >= utf8.RuneSelf && !utf8.FullRune(b[len(b)-n:]) {
-				return n
-			}
-			return 0
-		}
-	}
-	return 0
 }
 
 // splitter cuts a stream of text into folded words. Scripts without spaces

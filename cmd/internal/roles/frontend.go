@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"waypost/internal/config"
+	"waypost/internal/httpdoor"
 	"waypost/internal/serve"
 	"waypost/services/autodiscover"
 	"waypost/services/dav"
@@ -140,7 +141,7 @@ func (p *Program) routes(phones, finder, calendars, feeds, programs, pages http.
 func onlyFromProxy(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		proto := r.Header.Get("X-Forwarded-Proto")
-		if peer(r).IsLoopback() && (proto == "" || proto == "https") {
+		if httpdoor.Peer(r).IsLoopback() && (proto == "" || proto == "https") {
 			h.ServeHTTP(w, r)
 			return
 		}
@@ -153,18 +154,10 @@ func onlyFromProxy(h http.Handler) http.Handler {
 	})
 }
 
-func peer(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
-}
-
 // clientAddr is the peer's address, or what a proxy on this machine says it is:
 // the last address of X-Forwarded-For, which the proxy itself wrote.
 func clientAddr(r *http.Request) netip.Addr {
-	from := peer(r)
+	from := httpdoor.Peer(r)
 	if !from.IsLoopback() {
 		return from
 	}
@@ -184,7 +177,7 @@ func clientAddr(r *http.Request) netip.Addr {
 
 // secure tells whether a request came by HTTPS, perhaps to a proxy on this machine.
 func secure(r *http.Request) bool {
-	return r.TLS != nil || (peer(r).IsLoopback() && r.Header.Get("X-Forwarded-Proto") == "https")
+	return r.TLS != nil || (httpdoor.Peer(r).IsLoopback() && r.Header.Get("X-Forwarded-Proto") == "https")
 }
 
 // site is the base URL that Autodiscover gives out. While the HTTPS door is on
