@@ -219,10 +219,10 @@ func (s *Service) suppressed(ctx context.Context, as directory.Principal, to dir
 
 // fromMachine tells why a message is nobody's who would read an answer.
 func fromMachine(from string, sum *mail.Summary) string {
-	local, _, ok := cutAddress(from)
+	local, _, err := directory.SplitAddress(from)
 	local = strings.ToLower(local)
 	switch {
-	case !ok:
+	case err != nil:
 		return "without a sender"
 	case sum.IsAutomatic() || sum.Has(mail.Report) || sum.ListID != "":
 		return "from a machine or a list"
@@ -231,14 +231,6 @@ func fromMachine(from string, sum *mail.Summary) string {
 		return "from a machine or a list"
 	}
 	return ""
-}
-
-func cutAddress(a string) (local, host string, ok bool) {
-	i := strings.LastIndexByte(a, '@')
-	if i <= 0 || i == len(a)-1 {
-		return "", "", false
-	}
-	return a[:i], a[i+1:], true
 }
 
 func holds(list []string, address string) bool {
@@ -262,10 +254,10 @@ func addressed(sum *mail.Summary, mine []string) bool {
 // but for its date.
 func Message(me directory.User, to, subject string, notice store.OutOfMessage, of *mail.Summary, id string, now time.Time) []byte {
 	var b bytes.Buffer
-	local, host, _ := cutAddress(me.Address)
+	local, host, _ := directory.SplitAddress(me.Address) // made by the directory
 	head := func(name, value string) { b.WriteString(mail.FoldHeader(name, value)) }
 	head("From", mail.FormatAddress(mail.Address{Name: me.Name, Mailbox: local, Host: host}))
-	local, toHost, _ := cutAddress(to)
+	local, toHost, _ := directory.SplitAddress(to) // looked at before
 	head("To", mail.FormatAddress(mail.Address{Mailbox: local, Host: toHost}))
 	if subject == "" {
 		subject = "Automatic reply: " + of.Subject
